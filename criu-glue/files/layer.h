@@ -1,0 +1,85 @@
+// A private layer: the writable directory in which everything lands that a program writes at one of
+// its writable places (for exposed directories the upper directory of an overlay mount). It is part
+// of every checkpoint.
+//
+// Capturing must add little to the pause, so it has three steps:
+//   precopy()  while the program runs: everything new goes into the store;
+//   cut()      while the program is frozen: what changed since is copied aside (reflinked where the
+//              file system can), metadata is read; no hashing, no compression;
+//   finish()   when the program runs again: what was put aside goes into the store.
+// A file counts as unchanged when inode, size, mtime and ctime equal those of its last capture, that
+// capture is not younger than 50 ms (clock granularity: git's racy rule) and no process maps
+// it writable (the caller names such files: mmap writes do not always move mtime).
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "criu-glue/manifest/manifest.h"
+#include "criu-glue/store/blob.h"
+
+namespace ppdsm {
+
+/// Device and inode of a file that some process has mapped writable and shared.
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    auto operator<=>(const FileIdentity&) const = default;
+};
+
+class LayerCapture {
+public:
+    /// `directory`: the layer's root, readable by us at this path. `staging`: an empty directory on
+    /// the same file system, ours alone.
+    LayerCapture(std::string name, std::filesystem::path directory, std::filesystem::path staging);
+    LayerCapture(LayerCapture&&) noexcept;
+    ~LayerCapture();
+
+    Status precopy(ChunkStore& store);
+    Status cut(const std::vector<FileIdentity>& mapped_writable);
+    /// The layer as it was at cut(). Empties the staging directory.
+    Result<Layer> finish(ChunkStore& store);
+    /// Drops a cut that will not be committed.
+    void abandon();
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// Makes `directory` (empty or absent) hold exactly the layer.
+Status restore_layer(ChunkStore& store, const Layer& layer, const std::filesystem::path& directory);
+
+struct ApplyReport {
+    std::vector<std::string> written;    ///< Paths at home that now hold the program's version.
+    std::vector<std::string> removed;    ///< Paths at home that the program removed.
+    /// Changed at home during the run: home's version is kept, ours lies at the second path.
+    std::vector<std::pair<std::string, std::string>> conflicts;
+    std::vector<std::string> skipped;    ///< "path: why" (sockets, devices).
+};
+
+/// What home looked like when the run began, so that a change at home is noticed.
+class HomeBaseline {
+public:
+    /// Remembers the moment; nothing is read of the tree (a file at home changed since when its ctime
+    /// is later than `started_unix_ns` and we did not write it ourselves).
+    static HomeBaseline at(std::int64_t started_unix_ns);
+    [[nodiscard]] std::int64_t started_unix_ns() const { return started_unix_ns_; }
+
+private:
+    std::int64_t started_unix_ns_ = 0;
+};
+
+/// Merges an overlay upper directory into `home`: files by copy beside + rename (atomic per file),
+/// whiteouts as removals, opaque directories replaced, symlinks, modes, times, owners and xattrs kept
+/// (overlay's own xattrs dropped). Idempotent: run again after a kill it ends in the same state.
+/// `applied` names paths (relative to home) with the ctime in ns that an earlier apply of this run left there, so
+/// that our own writes are no conflicts; it is updated.
+Result<ApplyReport> apply_layer(const std::filesystem::path& upper, const std::filesystem::path& home,
+                                const HomeBaseline& baseline,
+                                std::vector<std::pair<std::string, std::int64_t>>& applied);
+
+}  // namespace ppdsm

@@ -1,0 +1,84 @@
+// The chunk store: content-addressed pieces of at most 4 KiB, deduplicated, LZ4-compressed in blocks
+// of 64 KiB, kept in immutable pack files. One store serves all generations and vthreads of one
+// virtual computer; one process at a time opens it for writing (the caller holds the VC's lock).
+//
+// Durability: chunks put since the last flush() live in memory and in a pending pack; after flush()
+// returns they are on disk. A kill at any instant leaves whole packs and at most one pending file,
+// which the next open removes. Whether a chunk is needed is decided by the manifests alone: a flushed
+// pack that no manifest names is garbage and collect_garbage() takes it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "criu-glue/store/chunk_id.h"
+#include "dsm/base/files.h"
+#include "dsm/base/result.h"
+
+namespace ppdsm {
+
+using ChunkSet = std::unordered_set<ChunkId, ChunkIdHash>;
+
+class ChunkStore {
+public:
+    static constexpr std::size_t kMaxChunkBytes = 4096;
+
+    enum class Mode { kRead, kWrite };
+
+    /// Opens (kWrite: makes) the store at `directory` and loads the packs' indices. An unreadable
+    /// pack is no error here: it is listed by damaged_packs() and its chunks are absent.
+    static Result<std::unique_ptr<ChunkStore>> open(const std::filesystem::path& directory,
+                                                    Mode mode);
+    ~ChunkStore();
+
+    /// Keeps `content` (1..kMaxChunkBytes bytes) and returns its name; no new bytes when known.
+    /// Code::kOverloaded with ENOSPC when the disk is full: call abandon() then.
+    Result<ChunkId> put(ByteView content);
+    /// The same for a caller that has already hashed.
+    Status put(const ChunkId& id, ByteView content);
+    [[nodiscard]] bool contains(const ChunkId& id) const;
+
+    /// Makes everything put so far durable (fsync of pack and directory).
+    Status flush();
+    /// Forgets everything put since the last flush().
+    void abandon();
+
+    /// Reads and verifies. kNotFound: never stored, or its pack is gone; kCorrupt: bytes differ from
+    /// the name. Both name the chunk and the pack.
+    Result<Bytes> get(const ChunkId& id);
+
+    struct Usage {
+        std::uint64_t chunks = 0;
+        std::uint64_t raw_bytes = 0;     ///< Before compression.
+        std::uint64_t stored_bytes = 0;  ///< Pack files' sizes, indices included.
+    };
+    [[nodiscard]] Usage usage() const;
+    /// Bytes that put() has added to packs (compressed, with index) since the store was opened.
+    [[nodiscard]] std::uint64_t bytes_written() const;
+
+    /// Removes packs without a chunk of `live`; rewrites packs of which less than half is live. Safe
+    /// against kill -9: the new pack is durable before an old one is removed.
+    Status collect_garbage(const ChunkSet& live);
+
+    struct Damage {
+        std::filesystem::path pack;
+        std::string what;  ///< "block at 4096: 3 chunks differ from their names", "footer missing" ...
+        std::vector<ChunkId> chunks;
+    };
+    /// Reads every byte of every pack. `progress` gets (bytes done, bytes in all), may be empty.
+    Result<std::vector<Damage>> verify(
+        const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+    [[nodiscard]] const std::vector<Damage>& damaged_packs() const;
+
+private:
+    struct Impl;
+    explicit ChunkStore(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ppdsm

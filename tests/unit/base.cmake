@@ -1,0 +1,1 @@
+ppdsm_unit_test(base_test base/files_test.cc)
