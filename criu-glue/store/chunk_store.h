@@ -1,11 +1,14 @@
-// The chunk store: content-addressed pieces of at most 4 KiB, deduplicated, LZ4-compressed in blocks
-// of 64 KiB, kept in immutable pack files. One store serves all generations and vthreads of one
-// virtual computer; one process at a time opens it for writing (the caller holds the VC's lock).
+// The chunk store: content-addressed pieces of at most 4 KiB, deduplicated, LZ4-compressed in
+// blocks of 64 KiB, kept in immutable pack files. One store serves all generations and vthreads of
+// one virtual computer; one process at a time opens it for writing (the caller holds the VC's
+// lock).
 //
 // Durability: chunks put since the last flush() live in memory and in a pending pack; after flush()
 // returns they are on disk. A kill at any instant leaves whole packs and at most one pending file,
-// which the next open removes. Whether a chunk is needed is decided by the manifests alone: a flushed
-// pack that no manifest names is garbage and collect_garbage() takes it.
+// which the next open removes. Whether a chunk is needed is decided by the manifests alone: a
+// flushed pack that no manifest names is garbage and collect_garbage() takes it.
+//
+// Not thread-safe: one thread at a time. Files in the directory that are not packs are left alone.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +25,8 @@
 
 namespace ppdsm {
 
+class WorkerPool;
+
 using ChunkSet = std::unordered_set<ChunkId, ChunkIdHash>;
 
 class ChunkStore {
@@ -37,37 +42,48 @@ public:
     ~ChunkStore();
 
     /// Keeps `content` (1..kMaxChunkBytes bytes) and returns its name; no new bytes when known.
+    /// A chunk that get() or verify() found damaged counts as unknown and is stored anew.
     /// Code::kOverloaded with ENOSPC when the disk is full: call abandon() then.
     Result<ChunkId> put(ByteView content);
     /// The same for a caller that has already hashed.
     Status put(const ChunkId& id, ByteView content);
     [[nodiscard]] bool contains(const ChunkId& id) const;
 
-    /// Makes everything put so far durable (fsync of pack and directory).
+    /// Until called with nullptr, which waits for what is under way, `workers` compress the blocks.
+    Status use_workers(WorkerPool* workers);
+
+    /// Makes everything put so far durable (fsync of pack and directory). After an error:
+    /// abandon().
     Status flush();
     /// Forgets everything put since the last flush().
     void abandon();
 
-    /// Reads and verifies. kNotFound: never stored, or its pack is gone; kCorrupt: bytes differ from
-    /// the name. Both name the chunk and the pack.
+    /// Reads and verifies. kNotFound: never stored, or its pack is gone; kCorrupt: bytes differ
+    /// from the name. Both name the chunk and the pack.
     Result<Bytes> get(const ChunkId& id);
+    /// The same without a copy; valid until the next call of anything on this store.
+    Result<ByteView> view(const ChunkId& id);
 
     struct Usage {
         std::uint64_t chunks = 0;
         std::uint64_t raw_bytes = 0;     ///< Before compression.
-        std::uint64_t stored_bytes = 0;  ///< Pack files' sizes, indices included.
+        std::uint64_t stored_bytes = 0;  ///< Readable pack files' sizes, indices included.
     };
     [[nodiscard]] Usage usage() const;
     /// Bytes that put() has added to packs (compressed, with index) since the store was opened.
     [[nodiscard]] std::uint64_t bytes_written() const;
 
-    /// Removes packs without a chunk of `live`; rewrites packs of which less than half is live. Safe
-    /// against kill -9: the new pack is durable before an old one is removed.
+    /// Removes packs without a chunk of `live`; rewrites packs of which less than half is live, and
+    /// the smaller half of the packs when there are very many. Safe against kill -9: the new pack
+    /// is durable before an old one is removed. Unreadable packs, and packs of which a live chunk
+    /// cannot be read, stay as they are. kInvalid while something is put and not flushed: `live`
+    /// cannot name it.
     Status collect_garbage(const ChunkSet& live);
 
     struct Damage {
         std::filesystem::path pack;
-        std::string what;  ///< "block at 4096: 3 chunks differ from their names", "footer missing" ...
+        std::string
+            what;  ///< "block at 4096: 3 chunks differ from their names", "footer missing" ...
         std::vector<ChunkId> chunks;
     };
     /// Reads every byte of every pack. `progress` gets (bytes done, bytes in all), may be empty.

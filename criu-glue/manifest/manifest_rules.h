@@ -1,0 +1,22 @@
+// What a manifest may say. The same rules hold for what we write and for what we read, so that no
+// generation is committed that could not be decoded, and no name from a foreign manifest leaves the
+// directory it is meant for.
+#pragma once
+
+#include <cstddef>
+
+#include "criu-glue/manifest/manifest.h"
+
+namespace ppdsm {
+
+/// Most bytes of an encoded manifest. FlatBuffers allows 2 GiB; a million layer entries take about
+/// 0.2.
+inline constexpr std::size_t kMaxManifestBytes = std::size_t{1} << 30;
+
+/// The first rule broken, in words that name the offender; kInvalid.
+Status check_manifest(const Manifest& manifest);
+
+/// No less than the bytes its encoding takes.
+[[nodiscard]] std::size_t encoded_bytes_at_most(const Manifest& manifest);
+
+}  // namespace ppdsm

@@ -1,0 +1,322 @@
+#include "criu-glue/store/chunk_store.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <system_error>
+
+#include "criu-glue/store/chunk_store_impl.h"
+#include "dsm/base/check.h"
+
+namespace ppdsm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kPackPrefix = "pack-";
+constexpr std::string_view kPackSuffix = ".ppk";
+constexpr std::size_t kSequenceDigits = 16;
+constexpr std::size_t kMaxOpenPacks = 64;  // Of the 1024 descriptors that a process has by default.
+
+std::string pack_file_name(std::uint64_t sequence) {
+    std::string digits(kSequenceDigits, '0');
+    for (std::size_t i = kSequenceDigits; i > 0; --i, sequence >>= 4U) {
+        digits[i - 1] = "0123456789abcdef"[sequence & 15U];
+    }
+    return std::string(kPackPrefix) + digits + std::string(kPackSuffix);
+}
+
+/// Nothing for a name that is not a pack's.
+std::optional<std::uint64_t> pack_sequence(const std::string& name) {
+    if (name.size() != kPackPrefix.size() + kSequenceDigits + kPackSuffix.size() ||
+        !name.starts_with(kPackPrefix)) {
+        return std::nullopt;
+    }
+    std::uint64_t sequence = 0;
+    const char* const first = name.data() + kPackPrefix.size();
+    const auto parsed = std::from_chars(first, first + kSequenceDigits, sequence, 16);
+    // Comparing with the one right spelling refuses capitals and trailing text.
+    if (parsed.ec != std::errc() || pack_file_name(sequence) != name) return std::nullopt;
+    return sequence;
+}
+
+}  // namespace
+
+BlockCache::Slot* BlockCache::find(std::uint32_t pack, std::uint32_t block) {
+    for (Slot& slot : slots_) {
+        if (slot.used != 0 && slot.pack == pack && slot.block == block) {
+            slot.used = ++clock_;
+            return &slot;
+        }
+    }
+    return nullptr;
+}
+
+BlockCache::Slot& BlockCache::oldest() {
+    Slot& slot = *std::ranges::min_element(slots_, {}, &Slot::used);
+    slot.used = 0;
+    return slot;
+}
+
+void BlockCache::hold(Slot& slot, std::uint32_t pack, std::uint32_t block) {
+    slot.pack = pack;
+    slot.block = block;
+    slot.used = ++clock_;
+}
+
+void BlockCache::clear() {
+    for (Slot& slot : slots_) slot.used = 0;
+}
+
+ChunkStore::ChunkStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ChunkStore::~ChunkStore() = default;
+
+Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const fs::path& directory, Mode mode) {
+    if (mode == Mode::kWrite) {
+        PPDSM_TRY(make_directories(directory, 0700));
+        PPDSM_TRY(remove_stale_pending(directory));
+    }
+    auto impl = std::make_unique<Impl>();
+    impl->directory = directory;
+    impl->mode = mode;
+    PPDSM_TRY(impl->load_packs());
+    return std::unique_ptr<ChunkStore>(new ChunkStore(std::move(impl)));
+}
+
+Status ChunkStore::Impl::load_packs() {
+    std::vector<std::uint64_t> sequences;
+    std::error_code error;
+    for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error)) {
+        const auto sequence = pack_sequence(entry->path().filename().string());
+        if (!sequence) continue;
+        next_sequence = std::max(next_sequence, *sequence + 1);
+        std::error_code ignored;  // Not to be looked at: not a pack.
+        if (entry->symlink_status(ignored).type() == fs::file_type::regular) {
+            sequences.push_back(*sequence);
+        }
+    }
+    if (error) return fail(Error::from_errno("list " + directory.string(), error.value()));
+    std::ranges::sort(sequences);
+    std::vector<pack::Index> contents;
+    std::size_t chunks = 0;
+    for (const std::uint64_t sequence : sequences) {
+        fs::path path = directory / pack_file_name(sequence);
+        Result<OwnedFd> fd = open_file(path, O_RDONLY);
+        Result<pack::Index> loaded = fd ? pack::load(*fd) : Result<pack::Index>(fail(fd.error()));
+        if (!loaded) {
+            damaged.push_back({path, loaded.error().message(), {}});
+            continue;
+        }
+        chunks += loaded->names.size();
+        packs.push_back({std::move(path), loaded->pack_bytes, loaded->blocks, OwnedFd()});
+        contents.push_back(std::move(*loaded));
+    }
+    index.reserve(chunks);
+    // Newest first: of two copies the newer is kept, which is the whole one where a chunk was
+    // stored anew because of damage, and makes the older pack garbage after a kill between GC's
+    // steps.
+    for (std::size_t i = packs.size(); i > 0; --i) {
+        add_pack_entries(static_cast<std::uint32_t>(i - 1), contents[i - 1]);
+    }
+    flushed_entries = index.size();
+    return {};
+}
+
+void ChunkStore::Impl::add_pack_entries(std::uint32_t pack, const pack::Index& contents) {
+    std::size_t chunk = 0;
+    for (std::uint32_t block = 0; block < contents.blocks.size(); ++block) {
+        std::uint32_t offset_bytes = 0;
+        for (std::uint32_t i = 0; i < contents.blocks[block].chunk_count; ++i, ++chunk) {
+            const std::uint16_t length_bytes = contents.lengths_bytes[chunk];
+            if (index.find(contents.names[chunk]) == ChunkIndex::kNone) {
+                index.insert(contents.names[chunk],
+                             {pack, block, static_cast<std::uint16_t>(offset_bytes), length_bytes});
+            }
+            offset_bytes += length_bytes;
+        }
+    }
+}
+
+Status ChunkStore::Impl::check_writable(const char* operation) const {
+    if (mode == Mode::kWrite) return {};
+    return fail(Code::kInvalid, std::string(operation) + " " + directory.string() +
+                                    ": the store is open for reading only");
+}
+
+PackWriter& ChunkStore::Impl::pending() {
+    if (!writer) {
+        writer = std::make_unique<PackWriter>(directory / pack_file_name(next_sequence++), index);
+        // Cannot fail: there is nothing to wait for yet.
+        PPDSM_CHECK(writer->use_workers(workers).has_value());
+    }
+    return *writer;
+}
+
+Status ChunkStore::Impl::move_entry(ChunkIndex::Number entry, ByteView content) {
+    const ChunkPlace before = index[entry].place;
+    PPDSM_TRY(pending().append(entry, content));
+    if (entry < flushed_entries) moved.emplace_back(entry, before);
+    return {};
+}
+
+Result<ChunkId> ChunkStore::put(ByteView content) {
+    const ChunkId id = ChunkId::of(content);
+    PPDSM_TRY(put(id, content));
+    return id;
+}
+
+Status ChunkStore::put(const ChunkId& id, ByteView content) {
+    const ChunkIndex::Number known = impl_->index.find(id);
+    if (known != ChunkIndex::kNone && !impl_->index[known].place.damaged()) return {};
+    PPDSM_TRY(impl_->check_writable("store a chunk in"));
+    if (content.empty() || content.size() > kMaxChunkBytes) {
+        return fail(Code::kInvalid,
+                    "a chunk has 1 to 4096 bytes, not " + std::to_string(content.size()));
+    }
+    if (known != ChunkIndex::kNone) return impl_->move_entry(known, content);
+    if (impl_->index.size() >= ChunkIndex::kMaxEntries) {
+        return fail(Code::kOverloaded,
+                    impl_->directory.string() + ": too many chunks in one store");
+    }
+    const ChunkIndex::Number entry = impl_->index.insert(id, {});
+    Status appended = impl_->pending().append(entry, content);
+    // The entry must not stay without a place; it is the last one.
+    if (!appended) impl_->index.truncate(entry);
+    return appended;
+}
+
+bool ChunkStore::contains(const ChunkId& id) const {
+    const ChunkIndex::Number known = impl_->index.find(id);
+    return known != ChunkIndex::kNone && !impl_->index[known].place.damaged();
+}
+
+Status ChunkStore::use_workers(WorkerPool* workers) {
+    impl_->workers = workers;
+    if (!impl_->writer) return {};
+    return impl_->writer->use_workers(workers);
+}
+
+Status ChunkStore::flush() { return impl_->flush_pending(true); }
+
+Status ChunkStore::Impl::flush_pending(bool count_as_written) {
+    if (!writer) return {};
+    PPDSM_ASSIGN(pack::Index contents, writer->finish());
+    const auto number = static_cast<std::uint32_t>(packs.size());
+    for (const auto& [entry, before] : moved) index[entry].place.pack = number;
+    for (std::size_t i = flushed_entries; i < index.size(); ++i) {
+        index[static_cast<ChunkIndex::Number>(i)].place.pack = number;
+    }
+    packs.push_back({writer->path(), contents.pack_bytes, std::move(contents.blocks), OwnedFd()});
+    if (count_as_written) bytes_written += contents.pack_bytes;
+    flushed_entries = index.size();
+    moved.clear();
+    writer.reset();
+    cache.clear();
+    return {};
+}
+
+void ChunkStore::abandon() { impl_->abandon_pending(); }
+
+void ChunkStore::Impl::abandon_pending() {
+    writer.reset();
+    // Backwards, so that an entry that moved twice ends where it began.
+    for (auto move = moved.rbegin(); move != moved.rend(); ++move) {
+        index[move->first].place = move->second;
+    }
+    moved.clear();
+    index.truncate(flushed_entries);
+    cache.clear();
+}
+
+Result<Bytes> ChunkStore::get(const ChunkId& id) {
+    PPDSM_ASSIGN(const ByteView content, view(id));
+    return Bytes(content.begin(), content.end());
+}
+
+Result<ByteView> ChunkStore::view(const ChunkId& id) { return impl_->view(id); }
+
+Result<ByteView> ChunkStore::Impl::view(const ChunkId& id) {
+    const ChunkIndex::Number known = index.find(id);
+    if (known == ChunkIndex::kNone) {
+        std::string where = "chunk " + id.to_string() + ": not in the store " + directory.string();
+        if (!damaged.empty())
+            where += ", of which " + damaged.front().pack.string() + " is unreadable";
+        return fail(Code::kNotFound, std::move(where));
+    }
+    const ChunkPlace place = index[known].place;
+    std::optional<ByteView> content;
+    if (place.pack == PackWriter::kPendingPack) content = writer->in_memory(place);
+    if (!content) {
+        const Result<const Bytes*> block = load_block(place.pack, place.block);
+        if (!block) {
+            mark_block_damaged(place);
+            return fail(block.error().within("chunk " + id.to_string()));
+        }
+        content = ByteView(**block).subspan(place.offset_bytes, place.length_bytes());
+    }
+    if (ChunkId::of(*content) != id) {
+        index[known].place.mark_damaged();
+        return fail(Code::kCorrupt, "chunk " + id.to_string() + ": " + pack_name(place.pack) +
+                                        " holds other bytes under this name");
+    }
+    return *content;
+}
+
+Result<const Bytes*> ChunkStore::Impl::load_block(std::uint32_t pack, std::uint32_t block) {
+    if (const BlockCache::Slot* const held = cache.find(pack, block)) return &held->raw;
+    BlockCache::Slot& slot = cache.oldest();
+    Status read;
+    if (pack == PackWriter::kPendingPack) {
+        read = writer->read_block(block, slot.raw, scratch);
+    } else {
+        PPDSM_ASSIGN(const OwnedFd* const fd, open_pack(packs[pack]));
+        read = pack::read_block(*fd, packs[pack].blocks[block], slot.raw, scratch);
+    }
+    if (!read) return fail(read.error().within(pack_name(pack)));
+    cache.hold(slot, pack, block);
+    return &slot.raw;
+}
+
+Result<const OwnedFd*> ChunkStore::Impl::open_pack(Pack& pack) {
+    if (pack.fd.valid()) return &pack.fd;
+    if (open_packs >= kMaxOpenPacks) {
+        for (Pack& other : packs) other.fd.reset();
+        open_packs = 0;
+    }
+    PPDSM_ASSIGN(pack.fd, open_file(pack.path, O_RDONLY));
+    ++open_packs;
+    return &pack.fd;
+}
+
+void ChunkStore::Impl::mark_block_damaged(const ChunkPlace& place) {
+    for (ChunkIndex::Entry& entry : index.entries()) {
+        if (entry.place.pack == place.pack && entry.place.block == place.block) {
+            entry.place.mark_damaged();
+        }
+    }
+}
+
+std::string ChunkStore::Impl::pack_name(std::uint32_t pack) const {
+    return (pack == PackWriter::kPendingPack ? writer->path() : packs[pack].path).string();
+}
+
+ChunkStore::Usage ChunkStore::usage() const {
+    Usage usage;
+    usage.chunks = impl_->index.size();
+    for (const ChunkIndex::Entry& entry : impl_->index.entries()) {
+        usage.raw_bytes += entry.place.length_bytes();
+    }
+    for (const Impl::Pack& pack : impl_->packs) usage.stored_bytes += pack.size_bytes;
+    if (impl_->writer) usage.stored_bytes += impl_->writer->written_bytes();
+    return usage;
+}
+
+std::uint64_t ChunkStore::bytes_written() const { return impl_->bytes_written; }
+
+const std::vector<ChunkStore::Damage>& ChunkStore::damaged_packs() const { return impl_->damaged; }
+
+}  // namespace ppdsm
