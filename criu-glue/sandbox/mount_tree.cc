@@ -1,0 +1,119 @@
+#include "criu-glue/sandbox/mount_tree.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dsm/base/files.h"
+
+namespace ppdsm {
+
+namespace {
+
+Status mount_at(const char* source, const std::string& target, const char* type,
+                unsigned long flags, const char* data) {
+    if (::mount(source, target.c_str(), type, flags, data) != 0) {
+        return fail_errno("mount " + std::string(source) + " at " + target);
+    }
+    return {};
+}
+
+/// Flags that a bind inherits and a remount in a user namespace may not clear.
+unsigned long locked_flags(const std::string& target) {
+    struct statfs info{};
+    if (::statfs(target.c_str(), &info) != 0) return 0;
+    unsigned long flags = 0;
+    if ((info.f_flags & ST_NODEV) != 0) flags |= MS_NODEV;
+    if ((info.f_flags & ST_NOEXEC) != 0) flags |= MS_NOEXEC;
+    if ((info.f_flags & ST_NOSUID) != 0) flags |= MS_NOSUID;
+    return flags;
+}
+
+Status bind_mount(const std::string& source, const std::string& target, bool read_only) {
+    PPDSM_TRY(mount_at(source.c_str(), target, nullptr, MS_BIND, nullptr));
+    if (!read_only) return {};
+    return mount_at("none", target, nullptr,
+                    MS_BIND | MS_REMOUNT | MS_RDONLY | locked_flags(target), nullptr);
+}
+
+/// A directory, or a file for a source that is none.
+Status make_mount_point(const std::string& source, const std::string& path) {
+    struct stat info{};
+    if (::stat(source.c_str(), &info) != 0) return fail_errno("expose " + source);
+    if (S_ISDIR(info.st_mode)) return make_directories(path);
+    PPDSM_TRY(open_file(path, O_CREAT | O_WRONLY));
+    return {};
+}
+
+/// Overlay's option separators inside a path are escaped by a backslash.
+std::string escape_option(const std::string& path) {
+    std::string escaped;
+    for (const char c : path) {
+        if (c == ',' || c == ':' || c == '\\') escaped += '\\';
+        escaped += c;
+    }
+    return escaped;
+}
+
+Status mount_overlay(const SandboxMount& mount, const std::string& target, bool privileged) {
+    const std::string options = "lowerdir=" + escape_option(mount.source) +
+                                ",upperdir=" + escape_option(mount.upper) +
+                                ",workdir=" + escape_option(mount.work) +
+                                (privileged ? ",redirect_dir=off,metacopy=off" : ",userxattr");
+    return mount_at("overlay", target, "overlay", 0, options.c_str());
+}
+
+}  // namespace
+
+std::string prepared_path(const SandboxMount& mount) { return "/run/ppdsm/mounts/" + mount.key(); }
+
+Status prepare_mounts(const SandboxSpec& spec, bool privileged) {
+    PPDSM_TRY(make_directories(kTreeRoot));
+    PPDSM_TRY(make_directories("/run/ppdsm/mounts"));
+    PPDSM_TRY(bind_mount(spec.skeleton, kTreeRoot, true));
+    for (const SandboxMount& mount : spec.mounts) {
+        const std::string path = prepared_path(mount);
+        PPDSM_TRY(make_mount_point(mount.source, path));
+        if (mount.kind == SandboxMount::Kind::kOverlay) {
+            PPDSM_TRY(mount_overlay(mount, path, privileged));
+        } else {
+            const bool read_only = mount.kind == SandboxMount::Kind::kReadOnlyBind;
+            PPDSM_TRY(bind_mount(mount.source, path, read_only));
+        }
+    }
+    return {};
+}
+
+Status enter_mounts(const SandboxSpec& spec) {
+    // A mount that came from a more privileged namespace is locked; a bind of it may be pivoted to.
+    PPDSM_TRY(mount_at(kTreeRoot, kTreeRoot, nullptr, MS_BIND, nullptr));
+    for (const SandboxMount& mount : spec.mounts) {
+        const std::string target = kTreeRoot + mount.target;
+        PPDSM_TRY(mount_at(prepared_path(mount).c_str(), target, nullptr, MS_BIND, nullptr));
+    }
+    if (::chdir(kTreeRoot) != 0) return fail_errno("enter the sandbox's root");
+    PPDSM_TRY(mount_at("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
+    PPDSM_TRY(mount_at("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+                       "newinstance,ptmxmode=0666,mode=0620"));
+    if (::syscall(SYS_pivot_root, ".", ".") != 0) return fail_errno("pivot into the sandbox");
+    if (::umount2(".", MNT_DETACH) != 0) return fail_errno("detach the old root");
+    if (::chdir(spec.working_directory.c_str()) != 0) {
+        return fail_errno("enter the working directory " + spec.working_directory);
+    }
+    return {};
+}
+
+std::vector<SandboxMount> device_mounts() {
+    std::vector<SandboxMount> mounts;
+    for (const char* name : {"null", "zero", "full", "random", "urandom", "tty"}) {
+        const std::string path = std::string("/dev/") + name;
+        mounts.push_back({SandboxMount::Kind::kBind, path, path, {}, {}});
+    }
+    return mounts;
+}
+
+}  // namespace ppdsm

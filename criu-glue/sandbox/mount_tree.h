@@ -1,0 +1,30 @@
+// The mounts of a sandbox: first prepared one by one (by the warden, with its privileges), then put
+// together by the sandbox's first process, or by CRIU when it restores. They are not prepared as
+// one tree because a user namespace may not take a mount apart from those that were mounted on it.
+#pragma once
+
+#include <string>
+
+#include "criu-glue/sandbox/spec.h"
+#include "dsm/base/owned_fd.h"
+#include "dsm/base/result.h"
+
+namespace ppdsm {
+
+/// Where the warden binds the skeleton in its private mount namespace.
+inline constexpr const char* kTreeRoot = "/run/ppdsm/root";
+
+/// Where the warden has prepared this mount.
+std::string prepared_path(const SandboxMount& mount);
+
+/// Binds the skeleton at kTreeRoot and prepares every mount of the spec.
+Status prepare_mounts(const SandboxSpec& spec, bool privileged);
+
+/// In the sandbox's own namespaces: puts the mounts together, makes them the root, mounts proc and
+/// devpts, detaches the old root, enters the working directory.
+Status enter_mounts(const SandboxSpec& spec);
+
+/// The device nodes that are bound from outside, as mounts of the spec.
+std::vector<SandboxMount> device_mounts();
+
+}  // namespace ppdsm

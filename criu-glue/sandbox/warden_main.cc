@@ -1,0 +1,168 @@
+// ppdsm-warden: the process between an executor and one sandbox. It is init of an outer pid
+// namespace (and owner of the private mounts and of the network namespace), in which the sandbox's
+// tree and CRIU live; when the executor dies, it is killed, and the kernel kills everything inside
+// with it: no orphan and no half-restored tree runs on. It makes the tree, dumps and restores it on
+// request.
+//
+// usage: ppdsm-warden  (3: message socket, 4: the sandbox's description)
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+#include "criu-glue/sandbox/message_socket.h"
+#include "criu-glue/sandbox/mount_tree.h"
+#include "criu-glue/sandbox/warden.h"
+#include "dsm/base/files.h"
+
+namespace ppdsm {
+namespace {
+
+constexpr int kSocketFd = 3;
+constexpr int kSpecFd = 4;
+Status raise_loopback() {
+    const OwnedFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    if (!socket.valid() || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) {
+        return fail_errno("raise the sandbox's loopback");
+    }
+    return {};
+}
+
+Status write_self(const char* path, const std::string& content) {
+    PPDSM_ASSIGN(const OwnedFd fd, open_file(path, O_WRONLY));
+    return write_all(fd, as_bytes(content));
+}
+
+/// A user namespace in which an ordinary user is root, so that he may make the others.
+Status become_namespace_root() {
+    const std::string uid = std::to_string(::geteuid());
+    const std::string gid = std::to_string(::getegid());
+    if (::unshare(CLONE_NEWUSER) != 0) return fail_errno("make a user namespace");
+    PPDSM_TRY(write_self("/proc/self/setgroups", "deny"));
+    PPDSM_TRY(write_self("/proc/self/uid_map", "0 " + uid + " 1\n"));
+    return write_self("/proc/self/gid_map", "0 " + gid + " 1\n");
+}
+
+Status make_mounts_private() {
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+        return fail_errno("make the mounts private");
+    }
+    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+        return fail_errno("mount /proc");
+    }
+    // CRIU keeps its knowledge of the kernel here, and images live in memory until they are stored.
+    if (::mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=95%") != 0) {
+        return fail_errno("mount /run");
+    }
+    return {};
+}
+
+/// The pid namespace's init: everything of the sandbox dies with it.
+[[noreturn]] void run_warden(SandboxSpec spec, MessageSocket executor, bool privileged) {
+    const auto prepare = [&]() -> Status {
+        PPDSM_TRY(make_mounts_private());
+        if (!spec.host_network) PPDSM_TRY(raise_loopback());
+        return prepare_mounts(spec, privileged);
+    };
+    Status served = prepare();
+    if (!served) {
+        (void)executor.send({WardenMessage::Type::kFailed, {}, served.error().message(), {}});
+        _exit(125);
+    }
+    Warden warden(std::move(spec), std::move(executor), privileged);
+    served = warden.serve();
+    const bool alone = !served && served.error().code() == Code::kUnavailable;  // No executor.
+    if (!served && !alone)
+        std::fprintf(stderr, "ppdsm-warden: %s\n", served.error().message().c_str());
+    _exit(served ? 0 : 125);
+}
+
+/// Dies with the process that `parent` holds, which may have died before the request took effect.
+void die_with(const OwnedFd& parent) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    pollfd wait{parent.get(), POLLIN, 0};
+    if (::poll(&wait, 1, 0) != 0) _exit(125);
+}
+
+OwnedFd hold_process(pid_t pid) {
+    return OwnedFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+Status enter_namespaces(const SandboxSpec& spec, bool privileged) {
+    if (!privileged) PPDSM_TRY(become_namespace_root());
+    const int network = spec.host_network ? 0 : CLONE_NEWNET;
+    if (::unshare(CLONE_NEWNS | CLONE_NEWPID | network) != 0) {
+        return fail_errno("make the warden's namespaces");
+    }
+    return {};
+}
+
+/// Forks into the new pid namespace, as a child of our parent: the executor reaps it itself, and
+/// its end means that everything in the namespace is gone. Returns 0 in the child, else its pidfd.
+Result<OwnedFd> fork_sibling() {
+    clone_args arguments{};
+    int pidfd = -1;
+    arguments.flags = CLONE_PARENT | CLONE_PIDFD;
+    arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+    const long child = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (child < 0) return fail_errno("fork the warden");
+    return OwnedFd(child == 0 ? -1 : pidfd);
+}
+
+int run(const OwnedFd& parent) {
+    MessageSocket executor{OwnedFd(kSocketFd)};
+    ::fcntl(kSocketFd, F_SETFD, FD_CLOEXEC);
+    const bool privileged = ::geteuid() == 0;
+    const auto begin = [&]() -> Result<SandboxSpec> {
+        PPDSM_ASSIGN(const std::string text, read_text("/proc/self/fd/" + std::to_string(kSpecFd)));
+        PPDSM_ASSIGN(SandboxSpec spec, decode_spec(text));
+        PPDSM_TRY(enter_namespaces(spec, privileged));
+        return spec;
+    };
+    Result<SandboxSpec> spec = begin();
+    if (!spec) {
+        (void)executor.send({WardenMessage::Type::kFailed, {}, spec.error().message(), {}});
+        return 125;
+    }
+    ::close(kSpecFd);
+    Result<OwnedFd> inner = fork_sibling();
+    if (!inner || inner->valid()) {
+        WardenMessage first{WardenMessage::Type::kReady, {}, {}, {}};
+        if (inner) {
+            first.fds.push_back(*std::move(inner));
+        } else {
+            first = {WardenMessage::Type::kFailed, {}, inner.error().message(), {}};
+        }
+        return executor.send(first) ? 0 : 125;
+    }
+    die_with(parent);
+    run_warden(*std::move(spec), std::move(executor), privileged);
+}
+
+}  // namespace
+}  // namespace ppdsm
+
+int main() {
+    const ppdsm::OwnedFd executor = ppdsm::hold_process(getppid());
+    ppdsm::die_with(executor);
+    return ppdsm::run(executor);
+}
