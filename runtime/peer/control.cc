@@ -1,0 +1,160 @@
+#include "runtime/peer/control.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr std::size_t kMaxMessageBytes = 256 << 10;
+constexpr int kBacklog = 16;
+
+/// A socket's address has room for 107 bytes, a home's path may be longer: it is named through an
+/// open descriptor of its directory.
+sockaddr_un address_in(const OwnedFd& directory) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = "/proc/self/fd/" + std::to_string(directory.get()) + "/control";
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    return address;
+}
+
+Json status_of(const Executor& executor) {
+    const CommitState& commits = executor.commits();
+    const pid_t init = executor.init_pid();
+    Json pids = Json::array();
+    for (const HostProcess& process : process_tree(init)) {
+        pids.push_back({{"pid", process.pid},
+                        {"inner_pid", process.inner_pid},
+                        {"command", bytes_to_utf8(process.command)}});
+    }
+    return {{"state", executor.phase_name()},
+            {"generation", commits.last() == nullptr ? 0 : commits.last()->generation},
+            {"protected", executor.is_protected()},
+            {"restores", executor.statistics().restores},
+            {"pids", pids},
+            {"init_pid", init},
+            {"root_pid", init > 0 ? program_of(init) : 0},
+            {"executor_pid", ::getpid()}};
+}
+
+}  // namespace
+
+Json to_json(const GenerationRecord& record) {
+    return {{"generation", record.generation},
+            {"pause_ms", static_cast<double>(record.pause_us) / 1000},
+            {"cut_ms", static_cast<double>(record.cut_us) / 1000},
+            {"bytes_new", record.bytes_new},
+            {"bytes_total", record.bytes_total},
+            {"unix_ms", record.unix_ms}};
+}
+
+Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Executor& executor,
+                                                             const VcPaths& paths) {
+    ::unlink(paths.control().c_str());  // Of an executor that was killed; we hold the lock.
+    PPDSM_ASSIGN(const OwnedFd directory, open_file(paths.directory, O_PATH | O_DIRECTORY));
+    OwnedFd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_un address = address_in(directory);
+    if (!listener.valid() ||
+        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(listener.get(), kBacklog) != 0) {
+        return fail_errno("listen at " + paths.control().string());
+    }
+    return std::unique_ptr<ControlServer>(
+        new ControlServer(loop, executor, paths, std::move(listener)));
+}
+
+ControlServer::ControlServer(Loop& loop, Executor& executor, VcPaths paths, OwnedFd listener)
+    : loop_(loop), executor_(executor), paths_(std::move(paths)), listener_(std::move(listener)) {
+    poller_ = std::make_unique<Poller>(loop_, listener_.get(), [this](int) { accept_client(); });
+    poller_->watch(UV_READABLE);
+}
+
+ControlServer::~ControlServer() { ::unlink(paths_.control().c_str()); }
+
+void ControlServer::accept_client() {
+    OwnedFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!fd.valid()) return;
+    const std::uint64_t id = next_client_++;
+    auto poller = std::make_unique<Poller>(loop_, fd.get(), [this, id](int) { on_request(id); });
+    poller->watch(UV_READABLE | UV_DISCONNECT);
+    clients_.emplace(id, Client{std::move(fd), std::move(poller)});
+}
+
+void ControlServer::on_request(std::uint64_t client) {
+    std::string text(kMaxMessageBytes, '\0');
+    const ssize_t got = ::recv(clients_.at(client).fd.get(), text.data(), text.size(), 0);
+    if (got <= 0) {
+        if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+            loop_.post([this, client] { clients_.erase(client); });
+        }
+        return;
+    }
+    text.resize(static_cast<std::size_t>(got));
+    const Json request = Json::parse(text, nullptr, false);
+    if (!request.is_object()) return answer(client, {{"error", "not a request"}});
+    handle(client, request);
+}
+
+void ControlServer::handle(std::uint64_t client, const Json& request) {
+    const std::string action = request.value("do", "");
+    if (action == "status") return answer(client, status_of(executor_));
+    if (action == "kill") {
+        const int signal = request.value("signal", SIGTERM);
+        if (signal == SIGKILL) {
+            executor_.kill("killed by `ppdsm kill`");
+        } else {
+            executor_.forward_signal(signal);
+        }
+        return answer(client, Json::object());
+    }
+    if (action == "checkpoint") {
+        return executor_.checkpoint([this, client](const Result<GenerationRecord>& result) {
+            answer(client, result ? to_json(*result) : Json{{"error", result.error().message()}});
+        });
+    }
+    answer(client, {{"error", "unknown request " + action}});
+}
+
+void ControlServer::answer(std::uint64_t client, const Json& reply) {
+    const auto found = clients_.find(client);
+    if (found == clients_.end()) return;  // It did not wait.
+    const std::string text = reply.dump();
+    (void)::send(found->second.fd.get(), text.data(), text.size(), MSG_NOSIGNAL);
+}
+
+Result<Json> ask_executor(const VcPaths& paths, const Json& request) {
+    PPDSM_ASSIGN(const OwnedFd directory, open_file(paths.directory, O_PATH | O_DIRECTORY));
+    const OwnedFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_in(directory);
+    if (!socket.valid() ||
+        ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        return fail(Code::kUnavailable, paths.id() + " is not running; `ppdsm resume " +
+                                            paths.id() + "` goes on with it");
+    }
+    const std::string text = request.dump();
+    if (::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0)
+        return fail_errno("ask " + paths.id());
+    std::string reply(kMaxMessageBytes, '\0');
+    const ssize_t got = ::recv(socket.get(), reply.data(), reply.size(), 0);
+    if (got <= 0) return fail(Code::kUnavailable, paths.id() + " ended before it answered");
+    reply.resize(static_cast<std::size_t>(got));
+    Json answer = Json::parse(reply, nullptr, false);
+    if (!answer.is_object()) return fail(Code::kCorrupt, "unreadable answer from " + paths.id());
+    if (answer.contains("error"))
+        return fail(Code::kUnavailable, answer["error"].get<std::string>());
+    return answer;
+}
+
+}  // namespace ppdsm

@@ -1,0 +1,244 @@
+// The executor runs one virtual computer's program on this peer: makes its sandbox, checkpoints it,
+// brings it back when it is killed, and keeps what it read and wrote. Everything is a message or a
+// timer on the loop's thread, except that storing and restoring work on a pool thread, one job at a
+// time.
+//
+// What may happen when: `phase_` says what the program does, `busy_` that a job is under way whose
+// end must be awaited before the phase may change for another reason. Truth lives in the commit log
+// only: killed at any moment, the next executor starts from there.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "criu-glue/criu/locate_criu.h"
+#include "criu-glue/sandbox/warden_link.h"
+#include "dsm/io/loop.h"
+#include "runtime/peer/cgroup.h"
+#include "runtime/peer/checkpointer.h"
+#include "runtime/peer/commit_log.h"
+#include "runtime/peer/file_view.h"
+#include "runtime/peer/home.h"
+#include "runtime/peer/journals.h"
+#include "runtime/peer/process_tree.h"
+#include "runtime/peer/standard_streams.h"
+#include "runtime/peer/vc_record.h"
+
+namespace ppdsm {
+
+/// How a run ended for its user.
+struct Outcome {
+    int exit_code = 0;    ///< As the shell would report it; 125: ppdsm failed.
+    std::string failure;  ///< Why, when ppdsm failed or ended the run.
+    ApplyReport files;    ///< What was written at home.
+};
+
+struct RunStatistics {
+    std::uint64_t generations = 0;
+    std::uint64_t restores = 0;
+    std::uint64_t pause_us_sum = 0;
+    std::uint64_t pause_us_max = 0;
+    std::uint64_t bytes_new = 0;
+    std::uint64_t bytes_total = 0;  ///< Of the last generation.
+};
+
+/// Who watches a run: the front-end, the events file. Called on the loop's thread.
+class ExecutorObserver {
+public:
+    virtual ~ExecutorObserver() = default;
+    virtual void on_started(pid_t /*program*/) {}
+    virtual void on_committed(const GenerationRecord& /*record*/) {}
+    /// A checkpoint did not come about; the program goes on. `protected_now`: there is an earlier
+    /// one.
+    virtual void on_checkpoint_failed(const Error& /*reason*/, bool /*protected_now*/) {}
+    virtual void on_died(const std::string& /*cause*/) {}
+    virtual void on_restored(std::uint64_t /*generation*/) {}
+    /// With --files commit: a generation is committed, but its files are not all at home yet.
+    virtual void on_files_not_written(const Error& /*reason*/) {}
+    /// There is no room to keep the program's output; the program waits.
+    virtual void on_output_stalled(const Error& /*reason*/) {}
+    /// Output log up to this offset may be shown for good.
+    virtual void on_released(std::uint64_t /*output_bytes*/) {}
+    /// Output just written, not released: a preview.
+    virtual void on_preview(Stream /*stream*/, ByteView /*data*/) {}
+    virtual void on_finished(const Outcome& /*outcome*/) {}
+};
+
+class Executor {
+public:
+    struct Setup {
+        VcPaths paths;
+        VcRecord record;
+        std::filesystem::path libexec;  ///< Where ppdsm-warden and ppdsm-init lie.
+        std::optional<CriuInstallation> criu;
+        std::string criu_problem;  ///< Why there is none.
+    };
+
+    /// Takes the VC's lock and opens its journals.
+    static Result<std::unique_ptr<Executor>> open(Loop& loop, const Home& home, Setup setup);
+    ~Executor();
+
+    void add_observer(ExecutorObserver& observer) { observers_.push_back(&observer); }
+
+    /// A VC that has never run starts; one that has goes on from its last generation.
+    void run();
+
+    void give_input(ByteView data);
+    void end_input();
+    [[nodiscard]] bool wants_input() const;
+    void hang_up(Stream stream) { streams_.hang_up(stream); }
+    /// The reader is far behind: the program's pipes fill up, as they would without us.
+    void hold_output(bool reader_is_behind);
+    void resize_terminal(unsigned short rows, unsigned short columns);
+    /// To the program's process group, remembered so that a rolled-back program gets it again.
+    void forward_signal(int signal);
+    /// Ends the run by SIGKILL, whatever it is doing; it is not brought back and its files are not
+    /// written home.
+    void kill(std::string reason);
+
+    using CheckpointDone = std::function<void(const Result<GenerationRecord>&)>;
+    /// Now, or as soon as the one under way is done.
+    void checkpoint(CheckpointDone done);
+
+    [[nodiscard]] const VcRecord& record() const { return setup_.record; }
+    [[nodiscard]] const OutputLog& output() const { return output_; }
+    /// As of the last job's end, since jobs write the log.
+    [[nodiscard]] const CommitState& commits() const { return shown_commits_; }
+    [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
+    [[nodiscard]] const char* phase_name() const;
+    [[nodiscard]] pid_t init_pid() const { return pid_of(init_); }
+    [[nodiscard]] bool is_protected() const { return !unprotected_; }
+
+private:
+    enum class Phase {
+        kIdle,
+        kStarting,
+        kRunning,
+        kDumping,
+        kStoring,
+        kRestoring,
+        kEnding,
+        kEnded
+    };
+
+    /// How the tree came to its end.
+    struct Ending {
+        int program_status = 0;
+        bool told = true;  ///< By the warden; otherwise the warden itself is gone.
+        std::string why;   ///< When the warden ended it.
+    };
+
+    Executor(Loop& loop, const Home& home, Setup setup, OwnedFd lock, CommitLog commits,
+             OutputLog output, InputJournal input);
+
+    // Starting and bringing back (executor_recovery.cc).
+    Status start_afresh();
+    Result<FileView> fresh_view();
+    Status spawn_warden();
+    SandboxSpec sandbox_spec() const;
+    void bring_back();
+    void restore(const GenerationRecord& record);
+    Status rebuild_files(const GenerationRecord& record);
+    void send_images(WardenMessage message);
+    Status request_restore();
+    Status roll_output_back(std::uint64_t output_bytes);
+    /// `may_succeed_again`: the generation itself is not to blame.
+    void restore_failed(const Error& error, bool may_succeed_again);
+    [[nodiscard]] const GenerationRecord* restorable_generation() const;
+    void became_alive(WardenMessage message);
+    void offload(std::function<Status()> work, std::function<void(const Status&)> done);
+
+    // Checkpoints (executor_checkpoint.cc).
+    void schedule_checkpoint();
+    void begin_checkpoint();
+    void request_dump();
+    void on_frozen();
+    void on_dumped(WardenMessage message);
+    void on_stored(const Result<GenerationRecord>& stored);
+    void checkpoint_failed(const Error& error);
+    void finish_checkpoint(const Result<GenerationRecord>& result);
+    std::vector<FileIdentity> mapped_writable_files() const;
+
+    // The program's end (executor.cc).
+    void on_warden(int events);
+    void on_message(WardenMessage message);
+    void on_ended(Ending ending);
+    [[nodiscard]] bool should_recover(int program_status) const;
+    [[nodiscard]] std::string why_not_recovered() const;
+    void note_out_of_memory(int program_status);
+    void finish(int program_status);
+    void fail_run(const Error& error);
+    void conclude(Outcome outcome);
+    void on_finished_job(int program_status, const Result<ApplyReport>& files);
+    void watch_output_size();
+    // The files at home (executor_files.cc).
+    Result<ApplyReport> apply_files(bool was_killed);
+    Status apply_generation(const GenerationRecord& record);
+    Status apply_place(const WritablePlace& place, const Manifest& manifest);
+    Status load_applied();
+    Status save_applied() const;
+    void on_output(Stream stream, ByteView data);
+    void release(std::uint64_t output_bytes);
+    [[nodiscard]] bool releases_live() const;
+    void on_timeout();
+
+    template <typename Call>
+    void notify(Call call) {
+        for (ExecutorObserver* observer : observers_) call(*observer);
+    }
+
+    Loop& loop_;
+    const Home& home_;
+    Setup setup_;
+    OwnedFd lock_;
+    CommitLog commits_;
+    OutputLog output_;
+    InputJournal input_;
+    StandardStreams streams_;
+    std::unique_ptr<Checkpointer> checkpointer_;
+    std::vector<ExecutorObserver*> observers_;
+    RunStatistics statistics_;
+
+    Phase phase_ = Phase::kIdle;
+    bool busy_ = false;
+    std::optional<Ending> ended_while_busy_;
+    std::optional<Error> failed_while_busy_;
+    CommitState shown_commits_;
+    FileView view_;
+    /// Per place: what an earlier apply of this run left at home (see apply_layer).
+    std::map<std::string, std::vector<std::pair<std::string, std::int64_t>>> applied_;
+    ApplyReport applied_report_;     ///< Of the generations' applies.
+    bool must_apply_again_ = false;  ///< An earlier executor may have died in the middle of one.
+    LimitGroup limits_;              ///< Outlives the warden, in whose namespace its processes are.
+    std::unique_ptr<WardenLink> warden_;
+    std::unique_ptr<Poller> warden_poller_;
+    OwnedFd init_;
+    std::vector<OwnedFd> program_ends_;  ///< Between make_pipes and their handing over.
+    std::optional<GenerationRecord> restoring_;
+    Manifest restoring_manifest_;
+    std::set<std::uint64_t> unsound_;  ///< Generations that could not be read or restored.
+    std::uint64_t released_bytes_ = 0;
+    bool reader_is_behind_ = false;
+    bool stall_said_ = false;
+    bool unprotected_ = false;  ///< Output has been released that no generation covers.
+    std::optional<std::string> kill_reason_;
+
+    Timer checkpoint_timer_;
+    Timer watchdog_;
+    Timer timeout_;
+    Timer end_timer_;  ///< Until there is room for the last output.
+    int stalled_status_ = 0;
+    CutRecord cut_;
+    std::optional<Error> cut_error_;
+    std::int64_t last_pause_us_ = 0;
+    std::uint32_t failures_in_a_row_ = 0;
+    std::vector<CheckpointDone> waiting_;
+};
+
+}  // namespace ppdsm

@@ -1,0 +1,167 @@
+// The executor's checkpoints: copy files ahead, freeze, cut, let run, store, commit, release.
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "criu-glue/criu/explain.h"
+#include "dsm/base/wall_clock.h"
+#include "runtime/peer/executor.h"
+#include "runtime/peer/fault_point.h"
+
+namespace ppdsm {
+
+namespace {
+
+constexpr std::int64_t kAutoIntervalMs = 10'000;
+constexpr std::int64_t kPauseStretch = 100;  // At most one part in a hundred of the time is pause.
+constexpr std::uint32_t kMaxBackoff = 6;
+constexpr std::uint64_t kSecondTryMs = 250;
+
+}  // namespace
+
+void Executor::schedule_checkpoint() {
+    const std::int64_t every_ms = setup_.record.checkpoint_every_ms;
+    if (every_ms < 0) return;
+    std::int64_t delay_ms =
+        every_ms > 0 ? every_ms : std::max(kAutoIntervalMs, kPauseStretch * last_pause_us_ / 1000);
+    delay_ms <<= std::min(failures_in_a_row_, kMaxBackoff);
+    checkpoint_timer_.start(static_cast<std::uint64_t>(delay_ms));
+}
+
+void Executor::checkpoint(CheckpointDone done) {
+    if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) {
+        return done(fail(Code::kUnavailable, "the program has ended"));
+    }
+    waiting_.push_back(std::move(done));
+    begin_checkpoint();
+}
+
+void Executor::begin_checkpoint() {
+    if (phase_ != Phase::kRunning || busy_) return;  // The one under way will serve.
+    checkpoint_timer_.stop();
+    if (!setup_.criu) return checkpoint_failed(Error(Code::kUnsupported, setup_.criu_problem));
+    if (streams_.catching_up()) {
+        // No generation may lie between what was released and what it comes from.
+        finish_checkpoint(
+            fail(Code::kUnavailable, "the program is still repeating released output"));
+        return schedule_checkpoint();
+    }
+    phase_ = Phase::kDumping;
+    offload(
+        [this] {
+            fault_point("precopy");
+            return checkpointer_->precopy();
+        },
+        [this](const Status& copied) {
+            if (ended_while_busy_) return;
+            if (!copied) return checkpoint_failed(copied.error());
+            fault_point("dump");
+            const Status sent = warden_->socket().send({WardenMessage::Type::kDump, {}, {}, {}});
+            if (!sent) checkpoint_failed(sent.error());
+        });
+}
+
+std::vector<FileIdentity> Executor::mapped_writable_files() const {
+    std::vector<FileIdentity> files;
+    for (const std::string& path : shared_writable_mappings(init_pid())) {
+        for (const WritablePlace& place : view_.places) {
+            if (!path.starts_with(place.target + "/")) continue;
+            struct stat info{};
+            const std::filesystem::path ours = place.upper / path.substr(place.target.size() + 1);
+            if (::lstat(ours.c_str(), &info) == 0) files.push_back({info.st_dev, info.st_ino});
+        }
+    }
+    return files;
+}
+
+void Executor::on_frozen() {
+    const std::int64_t begun_us = monotonic_now_us();
+    fault_point("frozen");
+    cut_ = {};
+    const Result<std::uint64_t> consumed = streams_.cut();
+    cut_.input_bytes = consumed.value_or(0);
+    cut_.output_bytes = output_.size_bytes();
+    cut_.input_signals = input_.signals().size();
+    cut_.terminal = setup_.record.terminal;
+    if (!cut_.terminal) cut_.stdio_keys = streams_.keys();
+    const Status layers =
+        consumed ? checkpointer_->cut(mapped_writable_files()) : fail(consumed.error());
+    cut_.cut_us = static_cast<std::uint32_t>(monotonic_now_us() - begun_us);
+    const Status told =
+        warden_->socket().send({WardenMessage::Type::kCutDone, {layers ? 1U : 0U, 0}, {}, {}});
+    // The warden answers with a failure then; if it cannot be told, it is dead and soon seen so.
+    if (!layers) cut_error_ = layers.error();
+    (void)told;
+}
+
+void Executor::on_dumped(WardenMessage message) {
+    phase_ = Phase::kStoring;
+    auto images = std::make_shared<OwnedFd>(std::move(message.fds.at(0)));
+    auto stored = std::make_shared<Result<GenerationRecord>>(GenerationRecord{});
+    offload(
+        [this, images, stored]() -> Status {
+            *stored = checkpointer_->commit(*images, cut_);
+            if (!*stored) return fail(stored->error());
+            Status at_home;
+            if (setup_.record.files == FilesMode::kCommit) at_home = apply_generation(**stored);
+            (void)checkpointer_->retire(setup_.record.keep_generations);  // Tried again next time.
+            return at_home;
+        },
+        [this, stored](const Status& at_home) {
+            if (*stored && !at_home) {
+                notify([&](ExecutorObserver& o) { o.on_files_not_written(at_home.error()); });
+            }
+            on_stored(*stored);
+        });
+}
+
+void Executor::on_stored(const Result<GenerationRecord>& stored) {
+    if (!stored) return checkpoint_failed(stored.error());
+    phase_ = Phase::kRunning;
+    failures_in_a_row_ = 0;
+    unprotected_ = false;
+    last_pause_us_ = stored->pause_us;
+    ++statistics_.generations;
+    statistics_.pause_us_sum += stored->pause_us;
+    statistics_.pause_us_max = std::max<std::uint64_t>(statistics_.pause_us_max, stored->pause_us);
+    statistics_.bytes_new += stored->bytes_new;
+    statistics_.bytes_total = stored->bytes_total;
+    notify([&](ExecutorObserver& observer) { observer.on_committed(*stored); });
+    release(stored->output_bytes);
+    finish_checkpoint(stored);
+    schedule_checkpoint();
+}
+
+void Executor::checkpoint_failed(const Error& error) {
+    if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
+    checkpointer_->abandon();
+    phase_ = Phase::kRunning;
+    ++failures_in_a_row_;
+    Error explained = explain_criu_failure(error);
+    if (explained.code() == Code::kUnavailable && error.code() == Code::kUnsupported) {
+        // Perhaps only a process that ended under CRIU's hands. What happens again is no accident.
+        if (failures_in_a_row_ == 1) return checkpoint_timer_.start(kSecondTryMs);
+        explained = Error(Code::kUnsupported, explained.what());
+    }
+    const bool is_protected = !commits_.state().generations.empty();
+    notify([&](ExecutorObserver& observer) {
+        observer.on_checkpoint_failed(explained, is_protected);
+    });
+    finish_checkpoint(fail(explained));
+    if (setup_.record.require_checkpoints && explained.code() == Code::kUnsupported) {
+        return fail_run(explained.within("--require-checkpoints"));
+    }
+    if (!is_protected && explained.code() == Code::kUnsupported) {
+        if (Status noted = commits_.note_unprotected(); !noted) return fail_run(noted.error());
+        unprotected_ = true;
+        release(output_.size_bytes());
+    }
+    if (setup_.criu) schedule_checkpoint();
+}
+
+void Executor::finish_checkpoint(const Result<GenerationRecord>& result) {
+    for (const CheckpointDone& done : std::exchange(waiting_, {})) done(result);
+}
+
+}  // namespace ppdsm

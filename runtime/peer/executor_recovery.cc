@@ -1,0 +1,254 @@
+// The executor's beginnings: a first start, and the return to a generation after a death.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <system_error>
+
+#include "criu-glue/criu/explain.h"
+#include "runtime/peer/executor.h"
+#include "runtime/peer/fault_point.h"
+
+namespace ppdsm {
+
+namespace {
+
+constexpr std::uint32_t kMaxRestoresPerGeneration = 3;
+constexpr std::uint64_t kRestoreBaseMs = 30'000;
+constexpr std::uint64_t kRestoreBytesPerMs = 20'000;  // 20 MB/s: far below any disk in use.
+
+}  // namespace
+
+Result<FileView> Executor::fresh_view() {
+    std::error_code error;
+    std::filesystem::remove_all(setup_.paths.previous_run(), error);
+    if (error) {
+        return fail(
+            Error::from_errno("clear " + setup_.paths.previous_run().string(), error.value()));
+    }
+    // Kept until its files have been taken over; see restore_layer().
+    if (::rename(setup_.paths.run().c_str(), setup_.paths.previous_run().c_str()) != 0 &&
+        errno != ENOENT) {
+        return fail_errno("put aside " + setup_.paths.run().string());
+    }
+    return build_file_view(setup_.record, setup_.paths, home_, setup_.libexec / "ppdsm-init");
+}
+
+SandboxSpec Executor::sandbox_spec() const {
+    const VcRecord& record = setup_.record;
+    SandboxSpec spec;
+    utsname names{};
+    ::uname(&names);
+    spec.hostname = names.nodename;
+    spec.skeleton = view_.skeleton;
+    spec.mounts = view_.mounts;
+    spec.uid = record.uid;
+    spec.gid = record.gid;
+    spec.host_network = record.host_network;
+    spec.terminal = record.terminal;
+    // A name with a slash is what the program sees of itself, as under any shell.
+    const bool has_place = record.arguments.front().find('/') != std::string::npos;
+    spec.program = has_place ? record.arguments.front() : record.program;
+    spec.arguments = record.arguments;
+    spec.environment = record.environment;
+    spec.working_directory = record.working_directory;
+    if (setup_.criu) spec.criu_command = setup_.criu->command;
+    spec.tree_cgroups = limits_.directories();
+    return spec;
+}
+
+Status Executor::spawn_warden() {
+    ended_while_busy_.reset();
+    if (limits_.directories().empty()) {
+        const ResourceLimits limits{setup_.record.memory_bytes, setup_.record.cpus};
+        PPDSM_ASSIGN(limits_, LimitGroup::create("ppdsm-" + setup_.paths.id(), limits));
+    }
+    PPDSM_ASSIGN(WardenLink link,
+                 WardenLink::spawn(setup_.libexec / "ppdsm-warden", sandbox_spec()));
+    warden_ = std::make_unique<WardenLink>(std::move(link));
+    warden_poller_ = std::make_unique<Poller>(loop_, warden_->socket().fd().get(),
+                                              [this](int events) { on_warden(events); });
+    warden_poller_->watch(UV_READABLE | UV_DISCONNECT);
+    return {};
+}
+
+Status Executor::start_afresh() {
+    phase_ = Phase::kStarting;
+    PPDSM_TRY(roll_output_back(0));
+    PPDSM_ASSIGN(view_, fresh_view());
+    PPDSM_TRY(make_mount_points(view_));
+    checkpointer_->attach(view_);
+    PPDSM_TRY(spawn_warden());
+    WardenMessage start{WardenMessage::Type::kStart, {}, {}, {}};
+    if (!setup_.record.terminal) {
+        PPDSM_ASSIGN(start.fds, streams_.make_pipes(0));
+    }
+    return warden_->socket().send(start);
+}
+
+void Executor::became_alive(WardenMessage message) {
+    watchdog_.stop();
+    if (message.fds.empty()) return fail_run(Error(Code::kCorrupt, "the warden sent no process"));
+    init_ = std::move(message.fds[0]);
+    const std::uint64_t input_bytes = restoring_ ? restoring_->input_bytes : 0;
+    if (message.fds.size() > 1) streams_.adopt_terminal(std::move(message.fds[1]), input_bytes);
+    phase_ = Phase::kRunning;
+    const std::size_t signals_seen = restoring_ ? restoring_->input_signals : 0;
+    const bool restored = message.type == WardenMessage::Type::kRestored;
+    const std::uint64_t generation = restoring_ ? restoring_->generation : 0;
+    restoring_.reset();
+    restoring_manifest_ = {};
+    streams_.start();
+    if (restored) {
+        const pid_t program = program_of(init_pid());
+        for (std::size_t i = signals_seen; i < input_.signals().size(); ++i) {
+            if (program > 0) signal_group(program, input_.signals()[i]);
+        }
+        notify([&](ExecutorObserver& observer) { observer.on_restored(generation); });
+    } else if (statistics_.restores > 0) {
+        notify([&](ExecutorObserver& observer) { observer.on_restored(0); });
+    }
+    notify([&](ExecutorObserver& observer) { observer.on_started(program_of(init_pid())); });
+    if (!setup_.criu && setup_.record.checkpoint_every_ms >= 0) return begin_checkpoint();
+    if (kill_reason_) ::kill(init_pid(), SIGKILL);  // It came while there was nothing to kill.
+    if (!waiting_.empty()) return begin_checkpoint();
+    schedule_checkpoint();
+}
+
+const GenerationRecord* Executor::restorable_generation() const {
+    const CommitState& state = commits_.state();
+    for (auto record = state.generations.rbegin(); record != state.generations.rend(); ++record) {
+        const auto restores = state.restores.find(record->generation);
+        const std::uint32_t tried = restores == state.restores.end() ? 0 : restores->second;
+        if (tried < kMaxRestoresPerGeneration && !unsound_.contains(record->generation))
+            return &*record;
+    }
+    return nullptr;
+}
+
+void Executor::bring_back() {
+    if (kill_reason_) return finish(SIGKILL);
+    phase_ = Phase::kRestoring;
+    ++statistics_.restores;
+    const CommitState& state = commits_.state();
+    if (const GenerationRecord* record = restorable_generation(); record != nullptr) {
+        return restore(*record);
+    }
+    const auto restarts = state.restores.find(0);
+    if (!state.generations.empty() ||
+        (restarts != state.restores.end() && restarts->second >= kMaxRestoresPerGeneration)) {
+        return fail_run(Error(
+            Code::kUnavailable,
+            fmt::format("the program died again after each of its restores ({} generations "
+                        "kept, {} tries each); see `ppdsm checkpoint list {}`",
+                        state.generations.size(), kMaxRestoresPerGeneration, setup_.paths.id())));
+    }
+    // Nothing was ever committed or released: the start itself is generation 0.
+    if (Status noted = commits_.note_restore(0); !noted) return fail_run(noted.error());
+    if (Status started = start_afresh(); !started) fail_run(started.error());
+}
+
+void Executor::offload(std::function<Status()> work, std::function<void(const Status&)> done) {
+    busy_ = true;
+    auto result = std::make_shared<Status>();
+    loop_.offload([result, work = std::move(work)] { *result = work(); },
+                  [this, result, done = std::move(done)] {
+                      busy_ = false;
+                      shown_commits_ = commits_.state();
+                      if (failed_while_busy_) {
+                          return fail_run(*std::exchange(failed_while_busy_, {}));
+                      }
+                      done(*result);
+                      if (ended_while_busy_ && !busy_) {
+                          on_ended(*std::exchange(ended_while_busy_, {}));
+                      }
+                  });
+}
+
+void Executor::restore(const GenerationRecord& record) {
+    restoring_ = record;
+    if (!setup_.criu) {
+        return fail_run(Error(Code::kUnsupported, "cannot restore: " + setup_.criu_problem));
+    }
+    if (Status noted = commits_.note_restore(record.generation); !noted)
+        return fail_run(noted.error());
+    if (Status rolled = roll_output_back(record.output_bytes); !rolled)
+        return fail_run(rolled.error());
+    offload([this] { return rebuild_files(*restoring_); },
+            [this](const Status& rebuilt) {
+                fault_point("restore");
+                if (!rebuilt) return restore_failed(rebuilt.error(), false);
+                checkpointer_->attach(view_);
+                if (Status spawned = spawn_warden(); !spawned) return fail_run(spawned.error());
+                const Status asked =
+                    warden_->socket().send({WardenMessage::Type::kImageDirectory, {}, {}, {}});
+                if (!asked) restore_failed(asked.error(), true);
+            });
+}
+
+Status Executor::rebuild_files(const GenerationRecord& record) {
+    PPDSM_ASSIGN(restoring_manifest_, checkpointer_->load(record));
+    PPDSM_ASSIGN(view_, fresh_view());
+    if (must_apply_again_) {
+        const Status again = apply_generation(*commits_.state().last());
+        // A damaged generation is not brought back either; the next one's apply mends home.
+        if (!again && again.error().code() != Code::kCorrupt) return again;
+        must_apply_again_ = false;
+    }
+    PPDSM_TRY(checkpointer_->restore_layers(restoring_manifest_, view_));
+    std::error_code ignored;  // The next incarnation clears it.
+    std::filesystem::remove_all(setup_.paths.previous_run(), ignored);
+    return make_mount_points(view_);
+}
+
+void Executor::send_images(WardenMessage message) {
+    auto directory = std::make_shared<OwnedFd>(std::move(message.fds.at(0)));
+    offload(
+        [this, directory] { return checkpointer_->write_images(restoring_manifest_, *directory); },
+        [this](const Status& written) {
+            if (ended_while_busy_) return;
+            fault_point("restore-images");
+            if (!written) return restore_failed(written.error(), false);
+            if (Status asked = request_restore(); !asked) restore_failed(asked.error(), true);
+        });
+}
+
+Status Executor::request_restore() {
+    WardenMessage request{WardenMessage::Type::kRestore, {}, {}, {}};
+    if (!setup_.record.terminal) {
+        PPDSM_ASSIGN(request.fds, streams_.make_pipes(restoring_->input_bytes));
+        for (const std::string& key : restoring_manifest_.stdio) request.text += key + "\n";
+    }
+    watchdog_.start(kRestoreBaseMs + restoring_manifest_.bytes_total / kRestoreBytesPerMs);
+    return warden_->socket().send(request);
+}
+
+/// What was written after the generation is cut off. What of it had been released already must come
+/// again, byte for byte.
+Status Executor::roll_output_back(std::uint64_t output_bytes) {
+    std::uint64_t at = output_bytes;
+    while (at < released_bytes_) {
+        PPDSM_ASSIGN(OutputLog::Piece piece, output_.read(at, released_bytes_));
+        at = piece.next_bytes;
+        streams_.expect(piece.stream, std::move(piece.data));
+    }
+    return output_.truncate(std::max(output_bytes, released_bytes_));
+}
+
+void Executor::restore_failed(const Error& reason, bool may_succeed_again) {
+    watchdog_.stop();
+    warden_poller_.reset();
+    warden_.reset();
+    const Error error = explain_criu_failure(reason);
+    if (restoring_ && !may_succeed_again) unsound_.insert(restoring_->generation);
+    const std::string what = restoring_ ? fmt::format("generation {} cannot be restored: {}",
+                                                      restoring_->generation, error.message())
+                                        : error.message();
+    notify([&](ExecutorObserver& observer) { observer.on_died(what); });
+    if (restorable_generation() == nullptr) return fail_run(Error(error.code(), what));
+    bring_back();
+}
+
+}  // namespace ppdsm
