@@ -26,9 +26,12 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$PPDSM_ROOT/ci/demo.sh" "$ppdsm"
 fi
 
-headline=$(tput bold 2>/dev/null || true)
-plain=$(tput sgr0 2>/dev/null || true)
-step() { printf '\n%s%s%s\n' "$headline" "$*" "$plain"; }
+bold='' normal=''
+if [ -t 1 ]; then
+    bold=$(tput bold 2>/dev/null || true)
+    normal=$(tput sgr0 2>/dev/null || true)
+fi
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$normal"; }
 
 work=$(mktemp -d /var/tmp/ppdsm-demo-XXXXXX)
 run=
@@ -94,8 +97,10 @@ echo "bc is process $(field root_pid) now"
 
 step "4. kill -9 $run, which is ppdsm: nothing of the run is left running, and ps knows."
 program=$(field root_pid)
-kill -9 "$run"
-wait "$run" 2>/dev/null || true
+{
+    kill -9 "$run"
+    wait "$run" || true
+} 2>/dev/null # The shell's own "Killed" adds nothing.
 run=
 for _ in {1..100}; do
     [ -e "/proc/$program" ] || break

@@ -70,8 +70,14 @@ done
 say "lint: clang-tidy (what has not changed since it passed is skipped)"
 [ -f "$build/compile_commands.json" ] ||
     die "$build/compile_commands.json is missing: configure and build first (cmake --preset release && cmake --build --preset release)"
-/usr/bin/python3 ci/tidy.py --build "$build" --jobs "$(build_jobs)" --seconds "$seconds" -- "${files[@]}" ||
-    complain "lint: clang-tidy complains, see above"
+if ! /usr/bin/python3 ci/tidy.py --build "$build" --jobs "$(build_jobs)" --seconds "$seconds" -- "${files[@]}"; then
+    # Within a time bound it reaches other files each time: then it advises, and a run without one decides.
+    if [ "$seconds" -gt 0 ]; then
+        warn "lint: clang-tidy complains, see above; ci/lint.sh without --seconds fails on it"
+    else
+        complain "lint: clang-tidy complains, see above"
+    fi
+fi
 
 if [ "$failures" -gt 0 ]; then die "lint: $failures complaint(s)"; fi
 say "lint: clean"

@@ -216,6 +216,7 @@ Result<int> host(const Home& home, const VcPaths& paths, const VcRecord& record,
         PPDSM_ASSIGN(events, EventFile::open(options.events, paths.id()));
         executor->add_observer(*events);
     }
+    PPDSM_TRY(front_end.continue_input());
     if (ready.valid()) (void)!::write(ready.get(), "!", 1);
     ready.reset();
     front_end.start();

@@ -20,6 +20,10 @@ public:
     FrontEnd(Loop& loop, Executor& executor, VcPaths paths, bool attached, bool statistics);
     ~FrontEnd() override;
 
+    /// For a run that was interrupted while its stdin had not ended: ours goes on where that
+    /// stopped. A file that begins with what the program has had already is taken for the same and
+    /// read on from there. kInvalid: we have none to give.
+    Status continue_input();
     /// Begins to listen; the loop is stopped when the run has ended and all output is delivered.
     void start();
     [[nodiscard]] int exit_code() const { return exit_code_; }

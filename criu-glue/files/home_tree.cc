@@ -63,7 +63,21 @@ void HomeTree::left(const std::string& path, const struct stat& status) {
 
 bool HomeTree::left_by_us(const std::string& path, const struct stat& status) const {
     const auto found = applied_.find(path);
-    return found != applied_.end() && found->second == nanoseconds(status.st_ctim);
+    if (found == applied_.end()) return false;
+    const std::int64_t ctime_ns = nanoseconds(status.st_ctim);
+    if (found->second == ctime_ns) return true;
+    const auto moved = moved_.find(status.st_ino);
+    return moved != moved_.end() && moved->second == std::pair(found->second, ctime_ns);
+}
+
+void HomeTree::name_taken(const OwnedFd& node, const struct stat& before) {
+    struct stat after{};
+    if (before.st_nlink < 2 || !node.valid() || ::fstat(node.get(), &after) != 0) return;
+    const std::int64_t before_ns = nanoseconds(before.st_ctim);
+    const auto [moved, is_first] = moved_.try_emplace(before.st_ino, before_ns, before_ns);
+    // Somebody else's change in between stays one.
+    if (!is_first && moved->second.second != before_ns) return;
+    moved->second.second = nanoseconds(after.st_ctim);
 }
 
 std::vector<std::pair<std::string, std::int64_t>> HomeTree::applied() const {
@@ -129,9 +143,11 @@ Result<bool> HomeTree::remove(int directory_fd, const char* name, const std::str
         report_.conflicts.emplace_back(path, "");
         return false;
     }
+    const OwnedFd node(::openat(directory_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (::unlinkat(directory_fd, name, 0) != 0 && errno != ENOENT) {
         return fail_errno("remove " + path);
     }
+    name_taken(node, *status);
     applied_.erase(path);
     return true;
 }

@@ -42,6 +42,9 @@ public:
     Status remove_vanished(int upper_root_fd, int home_root_fd);
     [[nodiscard]] bool left_by_us(const std::string& path, const struct stat& status) const;
     [[nodiscard]] std::vector<std::pair<std::string, std::int64_t>> applied() const;
+    /// To be called with a node held by an O_PATH descriptor and its state before, when one of its
+    /// names has been taken away by us: that moved the ctime under which its other names are known.
+    void name_taken(const OwnedFd& node, const struct stat& before);
 
     /// The name beside `name` under which its next version is written. The same for every apply of
     /// one run, so that one that was killed is cleaned up by the next, and by no other run's.
@@ -61,6 +64,8 @@ private:
 
     std::int64_t started_unix_ns_;
     std::unordered_map<std::string, std::int64_t> applied_;  ///< Path -> ctime in ns.
+    /// Inode -> the ctime under which its names are known, and what we have made of it since.
+    std::unordered_map<ino_t, std::pair<std::int64_t, std::int64_t>> moved_;
     std::string pending_suffix_;
     ApplyReport& report_;
 };

@@ -43,6 +43,9 @@ public:
     /// the same file system, ours alone.
     LayerCapture(std::string name, std::filesystem::path directory, std::filesystem::path staging);
     LayerCapture(LayerCapture&&) noexcept;
+    LayerCapture& operator=(LayerCapture&&) = delete;
+    LayerCapture(const LayerCapture&) = delete;
+    LayerCapture& operator=(const LayerCapture&) = delete;
     ~LayerCapture();
 
     /// What it stores is named by no manifest until finish(): collect no garbage in between. A file

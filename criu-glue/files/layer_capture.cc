@@ -195,11 +195,8 @@ Status LayerCapture::Impl::precopy_file(ChunkStore& store, int directory_fd,
     auto stored = store_file(store, file);
     if (!stored) {
         // A file that was truncated under the reader will be read at the cut.
-        struct stat after{};
-        if (stored.error().code() == Code::kCorrupt && ::fstat(file.get(), &after) == 0 &&
-            after.st_size < status.st_size) {
-            return {};
-        }
+        const Code code = stored.error().code();
+        if (code == Code::kUnavailable || code == Code::kCorrupt) return {};
         // Without an errno that the walk would take for a file that is gone.
         const Error& error = stored.error();
         return fail(Error(error.code(), error.errno_value() == ENOSPC ? ENOSPC : 0, error.what()));

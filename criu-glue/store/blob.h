@@ -30,6 +30,9 @@ class BlobWriter {
 public:
     explicit BlobWriter(ChunkStore& store);
     BlobWriter(BlobWriter&&) noexcept;
+    BlobWriter& operator=(BlobWriter&&) = delete;
+    BlobWriter(const BlobWriter&) = delete;
+    BlobWriter& operator=(const BlobWriter&) = delete;
     ~BlobWriter();
     Status append(ByteView content);
     /// The same for a caller that has hashed each 4-KiB piece, the last one perhaps shorter. All

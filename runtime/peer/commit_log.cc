@@ -97,10 +97,11 @@ Result<std::size_t> replay_all(std::string_view text, CommitState& state, const 
             text.substr(at, end == std::string_view::npos ? end : end - at);
         const bool whole =
             end != std::string_view::npos && line.size() > kChecksumDigits &&
+            line[kChecksumDigits] == ' ' &&
             checksum(line.substr(kChecksumDigits + 1)) == line.substr(0, kChecksumDigits);
         if (!whole) {
-            const bool last = end == std::string_view::npos || end + 1 == text.size();
-            if (last) return at;
+            // A kill tears a record before its newline; a whole line that is wrong is damage.
+            if (end == std::string_view::npos) return at;
             return fail(Code::kCorrupt,
                         path + ": record at byte " + std::to_string(at) + " is damaged");
         }

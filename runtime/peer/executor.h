@@ -107,6 +107,7 @@ public:
     void checkpoint(CheckpointDone done);
 
     [[nodiscard]] const VcRecord& record() const { return setup_.record; }
+    [[nodiscard]] const InputJournal& input() const { return input_; }
     [[nodiscard]] const OutputLog& output() const { return output_; }
     /// As of the last job's end, since jobs write the log.
     [[nodiscard]] const CommitState& commits() const { return shown_commits_; }

@@ -113,7 +113,8 @@ Status Executor::load_applied() {
     if (!text && text.error().code() == Code::kNotFound) return {};
     if (!text) return fail(text.error());
     try {
-        for (const auto& [name, list] : Json::parse(*text).items()) {
+        const Json places = Json::parse(*text);  // items() only refers to it.
+        for (const auto& [name, list] : places.items()) {
             auto& left = applied_[utf8_to_bytes(name)];
             for (const Json& entry : list) {
                 left.emplace_back(utf8_to_bytes(entry.at(0).get<std::string>()),

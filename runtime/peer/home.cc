@@ -89,13 +89,15 @@ Result<VcPaths> Home::find(const std::string& id_or_name) const {
     std::vector<VcPaths> matches;
     const std::vector<VcPaths> all = list();
     for (const VcPaths& paths : all) {
+        if (paths.id() == id_or_name) return paths;
         if (paths.id().starts_with(id_or_name)) matches.push_back(paths);
     }
-    if (matches.size() == 1) return matches.front();
+    // A whole name before the beginning of an id: who chose the name knows no ids.
     for (auto paths = all.rbegin(); paths != all.rend(); ++paths) {
         const Result<VcRecord> record = read_record(*paths);
         if (record && record->name == id_or_name) return *paths;
     }
+    if (matches.size() == 1) return matches.front();
     if (matches.empty()) {
         return fail(Code::kNotFound, "no virtual computer is called " + id_or_name +
                                          "; `ppdsm ps --all` lists them");

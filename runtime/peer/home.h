@@ -56,7 +56,7 @@ public:
     Result<VcPaths> create_vc() const;
     /// All of them, oldest first.
     [[nodiscard]] std::vector<VcPaths> list() const;
-    /// By unique prefix of the id, or by name (the newest of that name).
+    /// By id, by name (the newest of that name), or by a unique beginning of the id.
     [[nodiscard]] Result<VcPaths> find(const std::string& id_or_name) const;
 
 private:

@@ -126,8 +126,8 @@ TEST_P(WhileComingBack, TheOneAfterGoesOn) {
 INSTANTIATE_TEST_SUITE_P(Faults, WhileComingBack,
                          testing::Values("files-staged", "files-written", "restore",
                                          "restore-images"),
-                         [](const auto& info) {
-                             std::string name = info.param;
+                         [](const auto& parameter) {
+                             std::string name = parameter.param;
                              std::replace(name.begin(), name.end(), '-', '_');
                              return name;
                          });
@@ -162,8 +162,8 @@ TEST_P(OfAHelper, ADeathDuringARestoreIsRecovered) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, OfAHelper, testing::Values("swrk", "ppdsm-warden"),
-                         [](const auto& info) {
-                             return std::string(info.param) == "swrk" ? "Criu" : "Warden";
+                         [](const auto& parameter) {
+                             return std::string(parameter.param) == "swrk" ? "Criu" : "Warden";
                          });
 
 }  // namespace

@@ -270,6 +270,31 @@ TEST_F(Limits, ATerminalOutlivesItsProgramsDeath) {
     }
 }
 
+TEST_F(Limits, InputFromAFileGoesOnWhereItStopped) {
+    const fs::path input = world() / "input";
+    write_prose(input, 600'001);
+    const std::string from_file = " < " + input.string();
+    const Outcome plain =
+        run_plain({"sh", "-c", program("stdin_copy") + from_file}, directory("plain"));
+    const auto exec =
+        start({"sh", "-c", "exec " + ppdsm() + " exec --checkpoint-every 300ms --name job --events " +
+                               events().string() + " " + program("stdin_copy") + from_file},
+              directory("work"));
+    ASSERT_TRUE(wait_until([&] { return commits() >= 1 || exec->has_ended(); }));
+    const std::optional<VcStatus> vc = running_vc("job", 1);
+    ASSERT_TRUE(vc);
+    ASSERT_EQ(kill(vc->executor_pid, SIGKILL), 0);
+    const Outcome part = exec->wait(kDeadline);
+    ASSERT_TRUE(wait_until([&] { return own_processes().empty(); }));
+    const Outcome without = run_ppdsm({"resume", "job"});
+    EXPECT_EQ(without.exit_code, 125) << "it was given no input, and another answer";
+    EXPECT_TRUE(contains(without.err, "stdin")) << without.err;
+    const Outcome resumed =
+        start({"sh", "-c", ppdsm() + " resume job" + from_file}, world())->wait(kDeadline);
+    EXPECT_EQ(resumed.exit_code, plain.exit_code) << resumed.err;
+    EXPECT_TRUE(none(text_difference(plain.out, part.out + resumed.out))) << resumed.err;
+}
+
 TEST_F(Limits, AnEndlessWriterEndsWithItsReader) {
     for (const char* output : {"committed", "live"}) {
         const std::string command = ppdsm() + " exec --output " + output + " yes | head -n 1";

@@ -67,9 +67,9 @@ protected:
 
 /// Entered once: a process cannot go back, and nothing of it is seen outside.
 bool enter_mount_namespace() {
-    static const bool entered = ::geteuid() == 0 && ::unshare(CLONE_NEWNS) == 0 &&
-                                ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    return entered;
+    static const bool kEntered = ::geteuid() == 0 && ::unshare(CLONE_NEWNS) == 0 &&
+                                 ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    return kEntered;
 }
 
 class OverlayTest : public LayerApplyTest {

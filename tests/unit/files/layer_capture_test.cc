@@ -62,9 +62,9 @@ protected:
         for (const LayerEntry& one : layer.entries) {
             if (one.path == path) return one;
         }
-        static const LayerEntry none;
+        static const LayerEntry kNone;
         ADD_FAILURE() << "no entry " << path;
-        return none;
+        return kNone;
     }
     /// Until the files are old enough for their times to be trusted.
     void let_settle() { wait_until_files_are_newer(directory_, now_unix_ns() + 60'000'000); }

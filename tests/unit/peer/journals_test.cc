@@ -1,0 +1,106 @@
+// Goal: output and input come back as they were, cut at an offset or torn by a kill. Method: real
+// files.
+#include "runtime/peer/journals.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+
+namespace ppdsm {
+namespace {
+
+namespace fs = std::filesystem;
+
+class JournalsTest : public testing::Test {
+protected:
+    void SetUp() override {
+        std::string pattern = fs::temp_directory_path() / "ppdsm-journals-XXXXXX";
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        directory_ = pattern;
+    }
+    void TearDown() override { fs::remove_all(directory_); }
+    fs::path directory_;
+};
+
+std::string read_all(const OutputLog& log, Stream stream, std::uint64_t end_bytes) {
+    std::string text;
+    for (std::uint64_t at = 0; at < end_bytes;) {
+        const Result<OutputLog::Piece> piece = log.read(at, end_bytes);
+        EXPECT_TRUE(piece);
+        if (!piece) break;
+        if (piece->stream == stream) text += as_text(piece->data);
+        at = piece->next_bytes;
+    }
+    return text;
+}
+
+TEST_F(JournalsTest, OutputKeepsStreamsApartAndCutsAtAnOffset) {
+    Result<OutputLog> log = OutputLog::open(directory_ / "output.log", true);
+    ASSERT_TRUE(log);
+    ASSERT_TRUE(log->append(Stream::kStdout, as_bytes("one ")));
+    ASSERT_TRUE(log->append(Stream::kStderr, as_bytes("error")));
+    ASSERT_TRUE(log->append(Stream::kStdout, as_bytes("two")));
+    const std::uint64_t committed = log->size_bytes();
+    ASSERT_TRUE(log->append(Stream::kStdout, as_bytes(" three")));
+    EXPECT_EQ(read_all(*log, Stream::kStdout, committed), "one two");
+    EXPECT_EQ(read_all(*log, Stream::kStderr, committed), "error");
+    ASSERT_TRUE(log->truncate(committed));
+    EXPECT_EQ(log->size_bytes(), committed);
+    ASSERT_TRUE(log->append(Stream::kStdout, as_bytes(" 3")));
+    EXPECT_EQ(read_all(*log, Stream::kStdout, log->size_bytes()), "one two 3");
+}
+
+TEST_F(JournalsTest, AnOffsetInsideAFrameIsRefused) {
+    Result<OutputLog> log = OutputLog::open(directory_ / "output.log", true);
+    ASSERT_TRUE(log);
+    ASSERT_TRUE(log->append(Stream::kStdout, as_bytes("some output")));
+    EXPECT_FALSE(log->read(0, log->size_bytes() - 1));
+    EXPECT_FALSE(log->read(3, log->size_bytes()));
+}
+
+TEST_F(JournalsTest, InputComesBackFromAnyOffset) {
+    const fs::path path = directory_ / "input.log";
+    {
+        Result<InputJournal> journal = InputJournal::open(path);
+        ASSERT_TRUE(journal);
+        ASSERT_TRUE(journal->append_data(as_bytes("hello ")));
+        ASSERT_TRUE(journal->append_signal(SIGUSR1));
+        ASSERT_TRUE(journal->append_data(as_bytes("world")));
+        ASSERT_TRUE(journal->append_end());
+    }
+    const Result<InputJournal> journal = InputJournal::open(path);
+    ASSERT_TRUE(journal);
+    EXPECT_EQ(journal->data_bytes(), 11U);
+    EXPECT_TRUE(journal->ended());
+    EXPECT_EQ(journal->signals(), std::vector<int>{SIGUSR1});
+    for (std::uint64_t offset = 0; offset <= 11; ++offset) {
+        std::string text;
+        for (std::uint64_t at = offset; at < 11;) {
+            const Result<Bytes> piece = journal->read(at, 4);
+            ASSERT_TRUE(piece);
+            ASSERT_FALSE(piece->empty());
+            text += as_text(*piece);
+            at += piece->size();
+        }
+        EXPECT_EQ(text, std::string("hello world").substr(offset));
+    }
+}
+
+TEST_F(JournalsTest, ATornInputFrameWasNeverThere) {
+    const fs::path path = directory_ / "input.log";
+    {
+        Result<InputJournal> journal = InputJournal::open(path);
+        ASSERT_TRUE(journal);
+        ASSERT_TRUE(journal->append_data(as_bytes("first")));
+        ASSERT_TRUE(journal->append_data(as_bytes("second")));
+    }
+    fs::resize_file(path, fs::file_size(path) - 1);
+    Result<InputJournal> journal = InputJournal::open(path);
+    ASSERT_TRUE(journal);
+    EXPECT_EQ(journal->data_bytes(), 5U);
+    ASSERT_TRUE(journal->append_data(as_bytes("again")));
+    EXPECT_EQ(as_text(*journal->read(5, 100)), "again");
+}
+
+}  // namespace
+}  // namespace ppdsm
