@@ -99,18 +99,18 @@ Status FrontEnd::continue_input() {
     if (given_bytes == 0 || input.ended() || executor_.record().terminal) return {};
     struct stat info{};
     if (!attached_ || ::fstat(STDIN_FILENO, &info) != 0 || S_ISCHR(info.st_mode)) {
-        return fail(Code::kInvalid,
-                    fmt::format("its stdin had not ended; resume it attached, with the same file on "
-                                "stdin, or with what follows byte {} of the same stream",
-                                given_bytes));
+        return fail(
+            Code::kInvalid,
+            fmt::format("its stdin had not ended; resume it attached, with the same file on "
+                        "stdin, or with what follows byte {} of the same stream",
+                        given_bytes));
     }
     bool is_same = S_ISREG(info.st_mode);
     Bytes ours;
     for (std::uint64_t at = 0; is_same && at < given_bytes; at += ours.size()) {
         PPDSM_ASSIGN(const Bytes given, input.read(at, kReadBytes));
         ours.resize(given.size());
-        const ssize_t got =
-            ::pread(STDIN_FILENO, ours.data(), ours.size(), static_cast<off_t>(at));
+        const ssize_t got = ::pread(STDIN_FILENO, ours.data(), ours.size(), static_cast<off_t>(at));
         is_same = got == static_cast<ssize_t>(given.size()) && ours == given;
     }
     if (is_same) ::lseek(STDIN_FILENO, static_cast<off_t>(given_bytes), SEEK_SET);

@@ -284,8 +284,7 @@ Result<bool> LayerMerge::install(const Pair& pair, const std::string& pending,
                                        nanoseconds(now->st_ctim) == nanoseconds(expected->st_ctim)
                                  : !now;
     if (!as_expected) return false;
-    const OwnedFd replaced(
-        ::openat(pair.home, target.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    const OwnedFd replaced(::openat(pair.home, target.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (::renameat(pair.home, pending.c_str(), pair.home, target.c_str()) != 0) {
         return fail_errno("rename");
     }

@@ -194,9 +194,8 @@ TEST_F(Durability, AFileChangedAtHomeMeanwhileIsKeptAndNamed) {
     const fs::path work = directory("work");
     write_text(work / "both", "before\n");
     const std::string counter = program("static_counter");
-    const auto exec =
-        start_exec(options({"--expose", fs::path(counter).parent_path().string()}),
-                   {"sh", "-c", "echo ours > both; " + counter + " 3"}, work);
+    const auto exec = start_exec(options({"--expose", fs::path(counter).parent_path().string()}),
+                                 {"sh", "-c", "echo ours > both; " + counter + " 3"}, work);
     ASSERT_TRUE(wait_for_commits(1));
     write_text(work / "both", "theirs, meanwhile\n");
     const Outcome outcome = exec->wait(kDeadline);

@@ -1,7 +1,7 @@
 // Goal: killed at its worst moments, the executor leaves a state from which the next one goes on,
 // with the same output and files as a run that nobody disturbed; so do CRIU and the warden, within
-// one run. Method: PPDSM_FAULT kills the executor at named places; CRIU and the warden are caught at
-// work and killed from outside.
+// one run. Method: PPDSM_FAULT kills the executor at named places; CRIU and the warden are caught
+// at work and killed from outside.
 #include <signal.h>
 
 #include <tuple>

@@ -163,7 +163,8 @@ TEST_F(Limits, AGenerationThatDiesAgainAndAgainIsLeftForTheOneBefore) {
     EXPECT_TRUE(contains(outcome.err, "died again")) << outcome.err;
     std::map<std::uint64_t, int> restores;
     for (const Event& event : read_events(events())) {
-        if (event.kind == "restored") ++restores[event.fields.value("generation", std::uint64_t{0})];
+        if (event.kind == "restored")
+            ++restores[event.fields.value("generation", std::uint64_t{0})];
     }
     EXPECT_GE(restores.size(), 2U);
     for (const auto& [generation, count] : restores) EXPECT_LE(count, 3) << generation;
@@ -235,8 +236,8 @@ TEST_F(Limits, ASignalIsGivenAgainAfterARollBack) {
     std::optional<VcStatus> vc = running_vc("job", 1);
     ASSERT_TRUE(vc);
     ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
-    ASSERT_TRUE(wait_until(
-        [&] { return count_events(events(), "restored") >= 1 || exec->has_ended(); }));
+    ASSERT_TRUE(
+        wait_until([&] { return count_events(events(), "restored") >= 1 || exec->has_ended(); }));
     exec->send_signal(SIGTERM);
     const Outcome outcome = exec->wait(kDeadline);
     EXPECT_EQ(outcome.exit_code, 12) << outcome.err;
@@ -247,16 +248,15 @@ TEST_F(Limits, ATerminalOutlivesItsProgramsDeath) {
     const auto exec =
         start_exec(options(), {program("terminal"), "3"}, directory("work"), Input::terminal());
     const auto shows = [&](const std::string& text) {
-        return wait_until(
-            [&] { return contains(exec->out_so_far(), text) || exec->has_ended(); });
+        return wait_until([&] { return contains(exec->out_so_far(), text) || exec->has_ended(); });
     };
     ASSERT_TRUE(shows("terminal 1 1 1"));
     ASSERT_TRUE(wait_until([&] { return commits() >= 1 || exec->has_ended(); }));
     const std::optional<VcStatus> vc = running_vc("job", 1);
     ASSERT_TRUE(vc) << exec->out_so_far();
     ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
-    ASSERT_TRUE(wait_until(
-        [&] { return count_events(events(), "restored") >= 1 || exec->has_ended(); }));
+    ASSERT_TRUE(
+        wait_until([&] { return count_events(events(), "restored") >= 1 || exec->has_ended(); }));
     exec->set_window(44, 122);
     shows("changed to 44 rows 122 columns");
     exec->write_input("after death\n");
@@ -277,8 +277,9 @@ TEST_F(Limits, InputFromAFileGoesOnWhereItStopped) {
     const Outcome plain =
         run_plain({"sh", "-c", program("stdin_copy") + from_file}, directory("plain"));
     const auto exec =
-        start({"sh", "-c", "exec " + ppdsm() + " exec --checkpoint-every 300ms --name job --events " +
-                               events().string() + " " + program("stdin_copy") + from_file},
+        start({"sh", "-c",
+               "exec " + ppdsm() + " exec --checkpoint-every 300ms --name job --events " +
+                   events().string() + " " + program("stdin_copy") + from_file},
               directory("work"));
     ASSERT_TRUE(wait_until([&] { return commits() >= 1 || exec->has_ended(); }));
     const std::optional<VcStatus> vc = running_vc("job", 1);
