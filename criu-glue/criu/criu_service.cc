@@ -1,8 +1,10 @@
 #include "criu-glue/criu/criu_service.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@ constexpr int kLogLevel = 2;  // Errors and warnings: what explain() reads. More
 constexpr int kIgnoreCgroups = 0;
 constexpr int kSkipNetworkLock = 3;
 constexpr int kServiceFd = 3;
+constexpr int kDeadTreeMs = 5000;
 constexpr std::size_t kMaxResponseBytes = 64 << 10;
 
 struct Response {
@@ -106,9 +109,21 @@ Status send(const OwnedFd& socket, const PpdsmCriu__Request& request) {
     return {};
 }
 
-/// Answers notifications until the reply to the request itself comes.
-Result<Response> converse(const OwnedFd& socket, const CriuNotify& notify) {
+/// Until CRIU speaks or ends. A CRIU that hangs over a tree that has died under its hands is
+/// killed.
+void await_word(const OwnedFd& socket, const OwnedFd& tree, pid_t criu) {
+    std::array<pollfd, 2> waits{{{socket.get(), POLLIN, 0}, {tree.get(), POLLIN, 0}}};
+    while (::poll(waits.data(), waits.size(), -1) < 0 && errno == EINTR) {
+    }
+    if (waits[0].revents != 0) return;
+    if (::poll(waits.data(), 1, kDeadTreeMs) == 0) ::kill(criu, SIGKILL);
+}
+
+/// Answers notifications until the reply to the request itself comes. `tree`: what is dumped.
+Result<Response> converse(const OwnedFd& socket, const OwnedFd& tree, pid_t criu,
+                          const CriuNotify& notify) {
     for (;;) {
+        await_word(socket, tree, criu);
         PPDSM_ASSIGN(Response response, receive(socket));
         if (response.type != PPDSM_CRIU__REQUEST_TYPE__NOTIFY) return response;
         const bool go_on = notify(response.event, std::move(response.fd));
@@ -170,7 +185,7 @@ private:
 };
 
 Result<Response> run(const CriuOptions& options, const PpdsmCriu__Request& request,
-                     const CriuNotify& notify) {
+                     const OwnedFd& tree, const CriuNotify& notify) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
         return fail_errno("make a socket for CRIU");
@@ -182,7 +197,7 @@ Result<Response> run(const CriuOptions& options, const PpdsmCriu__Request& reque
     if (child == 0) execute_criu(options, theirs.get());
     theirs.reset();
     Result<Response> response =
-        send(ours, request).and_then([&] { return converse(ours, notify); });
+        send(ours, request).and_then([&] { return converse(ours, tree, child, notify); });
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
@@ -212,7 +227,8 @@ Status criu_dump(const CriuOptions& options, pid_t pid, const CriuNotify& notify
     PpdsmCriu__Request request = PPDSM_CRIU__REQUEST__INIT;
     request.type = PPDSM_CRIU__REQUEST_TYPE__DUMP;
     request.opts = &message.get();
-    PPDSM_TRY(run(options, request, notify));
+    const OwnedFd tree(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    PPDSM_TRY(run(options, request, tree, notify));
     return {};
 }
 
@@ -221,7 +237,7 @@ Result<pid_t> criu_restore(const CriuOptions& options, const CriuNotify& notify)
     PpdsmCriu__Request request = PPDSM_CRIU__REQUEST__INIT;
     request.type = PPDSM_CRIU__REQUEST_TYPE__RESTORE;
     request.opts = &message.get();
-    PPDSM_ASSIGN(const Response response, run(options, request, notify));
+    PPDSM_ASSIGN(const Response response, run(options, request, OwnedFd(), notify));
     return response.pid;
 }
 

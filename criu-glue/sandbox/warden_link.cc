@@ -65,9 +65,11 @@ Result<WardenLink> WardenLink::spawn(const std::filesystem::path& executable,
     return WardenLink(std::move(ours), std::move(first->fds.front()));
 }
 
+void WardenLink::kill() { ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0); }
+
 WardenLink::~WardenLink() {
     if (!process_.valid()) return;
-    ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0);
+    kill();
     siginfo_t info{};
     while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED | __WALL) < 0 &&
            errno == EINTR) {

@@ -20,6 +20,8 @@ public:
     /// Kills the warden and with it everything in the sandbox; returns when all of it is gone.
     ~WardenLink();
 
+    /// Kills it, and with it everything in the sandbox; its socket tells when it is gone.
+    void kill();
     [[nodiscard]] MessageSocket& socket() { return socket_; }
 
 private:

@@ -340,8 +340,8 @@ void Executor::forward_signal(int signal) {
 void Executor::kill(std::string reason) {
     if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
     kill_reason_ = std::move(reason);
-    if (const pid_t init = init_pid(); init > 0) ::kill(init, SIGKILL);
-    // Otherwise it is being brought to life, which ends in its death.
+    // Not init alone: CRIU may have it in its hands.
+    if (warden_) warden_->kill();
 }
 
 void Executor::on_timeout() {

@@ -112,7 +112,7 @@ void Executor::became_alive(WardenMessage message) {
     }
     notify([&](ExecutorObserver& observer) { observer.on_started(program_of(init_pid())); });
     if (!setup_.criu && setup_.record.checkpoint_every_ms >= 0) return begin_checkpoint();
-    if (kill_reason_) ::kill(init_pid(), SIGKILL);  // It came while there was nothing to kill.
+    if (kill_reason_) return warden_->kill();  // It came while there was nothing to kill.
     if (!waiting_.empty()) return begin_checkpoint();
     schedule_checkpoint();
 }
@@ -241,6 +241,7 @@ void Executor::restore_failed(const Error& reason, bool may_succeed_again) {
     watchdog_.stop();
     warden_poller_.reset();
     warden_.reset();
+    if (kill_reason_) return finish(SIGKILL);
     const Error error = explain_criu_failure(reason);
     if (restoring_ && !may_succeed_again) unsound_.insert(restoring_->generation);
     const std::string what = restoring_ ? fmt::format("generation {} cannot be restored: {}",
