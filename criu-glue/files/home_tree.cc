@@ -27,7 +27,7 @@ Status make_writable(int directory_fd, const struct stat& status, const char* na
 }  // namespace
 
 Result<std::optional<struct stat>> look_at(int directory_fd, const char* name) {
-    struct stat status {};
+    struct stat status{};
     if (::fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) return status;
     if (errno == ENOENT) return std::optional<struct stat>();
     return fail_errno("look at");
@@ -71,7 +71,7 @@ bool HomeTree::left_by_us(const std::string& path, const struct stat& status) co
 }
 
 void HomeTree::name_taken(const OwnedFd& node, const struct stat& before) {
-    struct stat after {};
+    struct stat after{};
     if (before.st_nlink < 2 || !node.valid() || ::fstat(node.get(), &after) != 0) return;
     const std::int64_t before_ns = nanoseconds(before.st_ctim);
     const auto [moved, is_first] = moved_.try_emplace(before.st_ino, before_ns, before_ns);

@@ -392,7 +392,7 @@ Status LayerMerge::build_file(const Pair& pair, const Source& source, const std:
                               const std::string& path) {
     const OwnedFd from = open_regular(pair.upper, source.name);
     if (!from.valid()) return fail_errno("open the program's version");
-    struct stat status {};
+    struct stat status{};
     if (::fstat(from.get(), &status) != 0) return fail_errno("stat");
     if (!S_ISREG(status.st_mode)) return fail(Code::kUnavailable, "was replaced while it was read");
     const OwnedFd to(::openat(pair.home, pending.c_str(),

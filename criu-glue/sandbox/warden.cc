@@ -206,7 +206,7 @@ std::string Warden::log_tail() const {
     if (!images_.valid()) return {};
     const Result<OwnedFd> log = open_file_at(images_, kCriuLogName, O_RDONLY);
     if (!log) return {};
-    struct stat info {};
+    struct stat info{};
     if (::fstat(log->get(), &info) != 0) return {};
     const auto size = static_cast<std::size_t>(info.st_size);
     std::string tail(std::min(size, kLogTailBytes), '\0');

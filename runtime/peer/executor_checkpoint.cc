@@ -67,7 +67,7 @@ std::vector<FileIdentity> Executor::mapped_writable_files() const {
     for (const std::string& path : shared_writable_mappings(init_pid())) {
         for (const WritablePlace& place : view_.places) {
             if (!path.starts_with(place.target + "/")) continue;
-            struct stat info {};
+            struct stat info{};
             const std::filesystem::path ours = place.upper / path.substr(place.target.size() + 1);
             if (::lstat(ours.c_str(), &info) == 0) files.push_back({info.st_dev, info.st_ino});
         }

@@ -40,7 +40,7 @@ void keep_apart(const Layer& layer, const WritablePlace& place) {
     const char* attribute = ::geteuid() == 0 ? "trusted.overlay.opaque" : "user.overlay.opaque";
     for (const LayerEntry& entry : layer.entries) {
         if (entry.type != LayerEntry::Type::kDirectory || entry.path.empty()) continue;
-        struct stat info {};
+        struct stat info{};
         if (::lstat((place.target + "/" + entry.path).c_str(), &info) == 0) continue;
         // The program may have removed it again: then there is nothing to keep apart.
         (void)::lsetxattr((place.upper / entry.path).c_str(), attribute, "y", 1, 0);

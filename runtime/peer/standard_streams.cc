@@ -27,7 +27,7 @@ void set_nonblocking(const OwnedFd& fd) {
 }
 
 std::string pipe_key(const OwnedFd& fd) {
-    struct stat info {};
+    struct stat info{};
     ::fstat(fd.get(), &info);
     return "pipe:[" + std::to_string(info.st_ino) + "]";
 }
