@@ -5,7 +5,7 @@
 #   ci/bench.sh [-B DIR] [--quick] [--json FILE] [--only SECTION]...
 #
 # -B measures what is built in DIR, as it is; without it, build/release is built first. --quick takes a minute or
-# two, the whole about fifteen. Sections: computation memory generations start store.
+# two, the whole about eight. Sections: computation memory generations start store.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

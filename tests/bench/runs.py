@@ -29,6 +29,13 @@ class Figure:
     def median(self):
         return statistics.median(self.samples)
 
+    @property
+    def relative_error(self):
+        """Standard error of the median (that of a normal distribution), as a part of it."""
+        if len(self.samples) < 2:
+            return 0
+        return 1.2533 * statistics.stdev(self.samples) / len(self.samples) ** 0.5 / self.median
+
     def text(self):
         """Median and spread."""
         digits = 0 if self.median >= 1000 else 1 if self.median >= 10 else 2
