@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +23,8 @@ constexpr int kLogLevel = 2;  // Errors and warnings: what explain() reads. More
 constexpr int kIgnoreCgroups = 0;
 constexpr int kSkipNetworkLock = 3;
 constexpr int kServiceFd = 3;
-constexpr int kDeadTreeMs = 5000;
+constexpr int kLookMs = 200;
+constexpr int kDeadTreeMs = 1000;
 constexpr std::size_t kMaxResponseBytes = 64 << 10;
 
 struct Response {
@@ -109,19 +109,26 @@ Status send(const OwnedFd& socket, const PpdsmCriu__Request& request) {
     return {};
 }
 
+/// Also while its namespace's last processes are not reaped: those that CRIU traces wait for CRIU.
+bool is_dying(pid_t pid) {
+    char target = 0;
+    const std::string link = "/proc/" + std::to_string(pid) + "/exe";
+    return ::readlink(link.c_str(), &target, 1) < 0 && (errno == ENOENT || errno == ESRCH);
+}
+
 /// Until CRIU speaks or ends. A CRIU that hangs over a tree that has died under its hands is
 /// killed.
-void await_word(const OwnedFd& socket, const OwnedFd& tree, pid_t criu) {
-    std::array<pollfd, 2> waits{{{socket.get(), POLLIN, 0}, {tree.get(), POLLIN, 0}}};
-    while (::poll(waits.data(), waits.size(), -1) < 0 && errno == EINTR) {
+void await_word(const OwnedFd& socket, pid_t tree, pid_t criu) {
+    pollfd wait{socket.get(), POLLIN, 0};
+    while (::poll(&wait, 1, tree > 0 ? kLookMs : -1) <= 0) {
+        if (tree <= 0 || !is_dying(tree)) continue;
+        if (::poll(&wait, 1, kDeadTreeMs) == 0) ::kill(criu, SIGKILL);
+        return;
     }
-    if (waits[0].revents != 0) return;
-    if (::poll(waits.data(), 1, kDeadTreeMs) == 0) ::kill(criu, SIGKILL);
 }
 
 /// Answers notifications until the reply to the request itself comes. `tree`: what is dumped.
-Result<Response> converse(const OwnedFd& socket, const OwnedFd& tree, pid_t criu,
-                          const CriuNotify& notify) {
+Result<Response> converse(const OwnedFd& socket, pid_t tree, pid_t criu, const CriuNotify& notify) {
     for (;;) {
         await_word(socket, tree, criu);
         PPDSM_ASSIGN(Response response, receive(socket));
@@ -184,8 +191,8 @@ private:
     std::vector<PpdsmCriu__InheritFd*> pointers_;
 };
 
-Result<Response> run(const CriuOptions& options, const PpdsmCriu__Request& request,
-                     const OwnedFd& tree, const CriuNotify& notify) {
+Result<Response> run(const CriuOptions& options, const PpdsmCriu__Request& request, pid_t tree,
+                     const CriuNotify& notify) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
         return fail_errno("make a socket for CRIU");
@@ -227,8 +234,7 @@ Status criu_dump(const CriuOptions& options, pid_t pid, const CriuNotify& notify
     PpdsmCriu__Request request = PPDSM_CRIU__REQUEST__INIT;
     request.type = PPDSM_CRIU__REQUEST_TYPE__DUMP;
     request.opts = &message.get();
-    const OwnedFd tree(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    PPDSM_TRY(run(options, request, tree, notify));
+    PPDSM_TRY(run(options, request, pid, notify));
     return {};
 }
 
@@ -237,7 +243,7 @@ Result<pid_t> criu_restore(const CriuOptions& options, const CriuNotify& notify)
     PpdsmCriu__Request request = PPDSM_CRIU__REQUEST__INIT;
     request.type = PPDSM_CRIU__REQUEST_TYPE__RESTORE;
     request.opts = &message.get();
-    PPDSM_ASSIGN(const Response response, run(options, request, OwnedFd(), notify));
+    PPDSM_ASSIGN(const Response response, run(options, request, 0, notify));
     return response.pid;
 }
 

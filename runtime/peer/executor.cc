@@ -57,11 +57,7 @@ Executor::Executor(Loop& loop, const Home& home, Setup setup, OwnedFd lock, Comm
                     notify([&](ExecutorObserver& o) { o.on_output_stalled(error); });
                 }}),
       checkpoint_timer_(loop, [this] { begin_checkpoint(); }),
-      watchdog_(loop,
-                [this] {
-                    restore_failed(Error(Code::kUnavailable, "the restore did not come to an end"),
-                                   false);
-                }),
+      watchdog_(loop, [this] { on_watchdog(); }),
       timeout_(loop, [this] { on_timeout(); }),
       end_timer_(loop, [this] { finish(stalled_status_); }) {}
 
@@ -119,6 +115,16 @@ void Executor::on_warden(int /*events*/) {
     on_ended({SIGKILL, false, {}});
 }
 
+/// CRIU hangs.
+void Executor::on_watchdog() {
+    if (phase_ == Phase::kRestoring) {
+        return restore_failed(Error(Code::kUnavailable, "the restore did not come to an end"),
+                              false);
+    }
+    // Half dumped, with CRIU's code inside: it cannot run on.
+    if (phase_ == Phase::kDumping && warden_) warden_->kill();
+}
+
 void Executor::on_message(WardenMessage message) {
     using Type = WardenMessage::Type;
     switch (message.type) {
@@ -153,6 +159,7 @@ void Executor::on_ended(Ending ending) {
     }
     const bool in_checkpoint = phase_ == Phase::kDumping;
     checkpoint_timer_.stop();
+    watchdog_.stop();
     warden_poller_.reset();
     warden_.reset();  // Nothing of the tree runs any more; what it wrote is in the pipes.
     init_.reset();

@@ -32,6 +32,10 @@
 
 namespace ppdsm {
 
+/// CRIU's time for a dump or a restore, before it is taken to hang.
+inline constexpr std::uint64_t kCriuBaseMs = 30'000;
+inline constexpr std::uint64_t kCriuBytesPerMs = 20'000;  // 20 MB/s: far below any disk in use.
+
 /// How a run ended for its user.
 struct Outcome {
     int exit_code = 0;    ///< As the shell would report it; 125: ppdsm failed.
@@ -161,6 +165,7 @@ private:
     void request_dump();
     void on_frozen();
     void on_dumped(WardenMessage message);
+    void on_watchdog();
     void on_stored(const Result<GenerationRecord>& stored);
     void checkpoint_failed(const Error& error);
     void finish_checkpoint(const Result<GenerationRecord>& result);

@@ -57,6 +57,7 @@ void Executor::begin_checkpoint() {
             if (ended_while_busy_) return;
             if (!copied) return checkpoint_failed(copied.error());
             fault_point("dump");
+            watchdog_.start(kCriuBaseMs + resident_bytes(init_pid()) / kCriuBytesPerMs);
             const Status sent = warden_->socket().send({WardenMessage::Type::kDump, {}, {}, {}});
             if (!sent) checkpoint_failed(sent.error());
         });
@@ -96,6 +97,7 @@ void Executor::on_frozen() {
 }
 
 void Executor::on_dumped(WardenMessage message) {
+    watchdog_.stop();
     phase_ = Phase::kStoring;
     auto images = std::make_shared<OwnedFd>(std::move(message.fds.at(0)));
     auto stored = std::make_shared<Result<GenerationRecord>>(GenerationRecord{});
@@ -135,6 +137,7 @@ void Executor::on_stored(const Result<GenerationRecord>& stored) {
 
 void Executor::checkpoint_failed(const Error& error) {
     if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
+    watchdog_.stop();
     checkpointer_->abandon();
     phase_ = Phase::kRunning;
     ++failures_in_a_row_;

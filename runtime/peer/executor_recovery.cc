@@ -16,8 +16,6 @@ namespace ppdsm {
 namespace {
 
 constexpr std::uint32_t kMaxRestoresPerGeneration = 3;
-constexpr std::uint64_t kRestoreBaseMs = 30'000;
-constexpr std::uint64_t kRestoreBytesPerMs = 20'000;  // 20 MB/s: far below any disk in use.
 
 }  // namespace
 
@@ -221,7 +219,7 @@ Status Executor::request_restore() {
         PPDSM_ASSIGN(request.fds, streams_.make_pipes(restoring_->input_bytes));
         for (const std::string& key : restoring_manifest_.stdio) request.text += key + "\n";
     }
-    watchdog_.start(kRestoreBaseMs + restoring_manifest_.bytes_total / kRestoreBytesPerMs);
+    watchdog_.start(kCriuBaseMs + restoring_manifest_.bytes_total / kCriuBytesPerMs);
     return warden_->socket().send(request);
 }
 

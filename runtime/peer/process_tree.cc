@@ -1,6 +1,7 @@
 #include "runtime/peer/process_tree.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -85,6 +86,17 @@ pid_t program_of(pid_t init) {
         if (inner_pid_of(child) == kFirstChild) return child;
     }
     return 0;
+}
+
+std::uint64_t resident_bytes(pid_t root) {
+    std::uint64_t pages = 0;
+    for (const HostProcess& process : process_tree(root)) {
+        std::ifstream sizes(proc_path(process.pid, "statm"));
+        std::uint64_t total = 0;
+        std::uint64_t resident = 0;
+        if (sizes >> total >> resident) pages += resident;
+    }
+    return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 void signal_group(pid_t leader, int signal) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ pid_t pid_of(const OwnedFd& pidfd);
 std::vector<HostProcess> process_tree(pid_t root);
 /// The program's root process: init's child with the lowest number inside; 0 when it has ended.
 pid_t program_of(pid_t init);
+/// What the tree holds in memory; what is shared counts for each.
+std::uint64_t resident_bytes(pid_t root);
 /// As a terminal or a shell does it. SIGTSTP stops what does not handle it, though the kernel
 /// ignores that signal for a process group without a shell: ours has none inside.
 void signal_group(pid_t leader, int signal);

@@ -43,16 +43,21 @@ protected:
         EXPECT_TRUE(
             none(tree_difference(read_tree(world() / "plain"), read_tree(world() / "work"))));
     }
-    /// The host's pid of a process of this test whose command line holds `word`; 0: none.
-    pid_t find_process(std::string_view word) const {
-        for (const pid_t pid : own_processes()) {
+    /// The host's pid of a process of this test that is called `word`, or whose command line holds
+    /// it; 0: none.
+    pid_t find_process(const std::string& word) const {
+        const std::vector<pid_t> pids = own_processes();
+        for (const pid_t pid : pids) {
+            if (read_whole("/proc/" + std::to_string(pid) + "/comm") == word + "\n") return pid;
+        }
+        for (const pid_t pid : pids) {
             const std::string command = read_whole("/proc/" + std::to_string(pid) + "/cmdline");
             if (command.find(word) != std::string::npos) return pid;
         }
         return 0;
     }
     /// Waits until CRIU works, then kills the process named by `victim`. False: the run ended.
-    bool kill_while_criu_works(ChildProcess& exec, std::string_view victim) {
+    bool kill_while_criu_works(ChildProcess& exec, const std::string& victim) {
         bool killed = false;
         wait_until([&] {
             if (find_process("swrk") == 0) return exec.has_ended();
@@ -132,9 +137,10 @@ INSTANTIATE_TEST_SUITE_P(Faults, WhileComingBack,
                              return name;
                          });
 
-class OfAHelper : public Faults, public testing::WithParamInterface<const char*> {};
+class DuringADump : public Faults, public testing::WithParamInterface<const char*> {};
+class DuringARestore : public Faults, public testing::WithParamInterface<const char*> {};
 
-TEST_P(OfAHelper, ADeathDuringADumpIsRecovered) {
+TEST_P(DuringADump, ADeathIsRecovered) {
     const Arguments argv = {program("large_memory"), "3", "96"};
     const Outcome plain = run_plain(argv, directory("plain"));
     const auto exec = start_exec(options(), argv, directory("work"));
@@ -147,7 +153,7 @@ TEST_P(OfAHelper, ADeathDuringADumpIsRecovered) {
     expect_same(plain, exec->wait(kDeadline));
 }
 
-TEST_P(OfAHelper, ADeathDuringARestoreIsRecovered) {
+TEST_P(DuringARestore, ADeathIsRecovered) {
     const Arguments argv = {program("large_memory"), "3", "96"};
     const Outcome plain = run_plain(argv, directory("plain"));
     const auto exec = start_exec(options(), argv, directory("work"));
@@ -161,10 +167,17 @@ TEST_P(OfAHelper, ADeathDuringARestoreIsRecovered) {
     EXPECT_GE(count_events(events(), "restored"), 1U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Faults, OfAHelper, testing::Values("swrk", "ppdsm-warden"),
-                         [](const auto& parameter) {
-                             return std::string(parameter.param) == "swrk" ? "Criu" : "Warden";
-                         });
+std::string victim_name(const testing::TestParamInfo<const char*>& info) {
+    const std::string victim = info.param;
+    if (victim == "swrk") return "Criu";
+    if (victim == "ppdsm-warden") return "Warden";
+    return victim == "ppdsm-init" ? "Init" : "Root";
+}
+INSTANTIATE_TEST_SUITE_P(Faults, DuringADump,
+                         testing::Values("swrk", "ppdsm-warden", "ppdsm-init", "large_memory"),
+                         victim_name);
+INSTANTIATE_TEST_SUITE_P(Faults, DuringARestore, testing::Values("swrk", "ppdsm-warden"),
+                         victim_name);
 
 }  // namespace
 }  // namespace ppdsm::process_test

@@ -272,8 +272,8 @@ TEST_F(Limits, ATerminalOutlivesItsProgramsDeath) {
 
 TEST_F(Limits, InputFromAFileGoesOnWhereItStopped) {
     const fs::path input = world() / "input";
-    write_prose(input, 600'001);
-    const std::string from_file = " < " + input.string();
+    write_prose(input, 4'000'001);
+    const std::string from_file = " 3 < " + input.string();
     const Outcome plain =
         run_plain({"sh", "-c", program("stdin_copy") + from_file}, directory("plain"));
     const auto exec =
@@ -291,7 +291,7 @@ TEST_F(Limits, InputFromAFileGoesOnWhereItStopped) {
     EXPECT_EQ(without.exit_code, 125) << "it was given no input, and another answer";
     EXPECT_TRUE(contains(without.err, "stdin")) << without.err;
     const Outcome resumed =
-        start({"sh", "-c", ppdsm() + " resume job" + from_file}, world())->wait(kDeadline);
+        start({"sh", "-c", ppdsm() + " resume job < " + input.string()}, world())->wait(kDeadline);
     EXPECT_EQ(resumed.exit_code, plain.exit_code) << resumed.err;
     EXPECT_TRUE(none(text_difference(plain.out, part.out + resumed.out))) << resumed.err;
 }
