@@ -166,14 +166,13 @@ TEST_F(Durability, ResumeNamesAnUnknownVc) {
     EXPECT_TRUE(contains(outcome.err, "no-such-vc")) << outcome.err;
 }
 
-TEST_F(Durability, WritesOutsideAreRefusedAndNamed) {
+TEST_F(Durability, WritesOutsideAreRefused) {
     const fs::path outside = directory("outside");
     const Outcome outcome =
         run_exec({}, {"sh", "-c", "echo x > " + (outside / "file").string() + " || exit 5"},
                  directory("work"));
     EXPECT_EQ(outcome.exit_code, 5);
     EXPECT_TRUE(fs::is_empty(outside));
-    EXPECT_TRUE(contains(outcome.err, outside.string())) << outcome.err;
 }
 
 TEST_F(Durability, ExposedDirectoriesAreSeenAndWrittenAsAsked) {
