@@ -184,19 +184,22 @@ Result<OwnedFd> become_detached(const VcPaths& paths) {
     return ready;
 }
 
+Result<CriuInstallation> find_criu(const Home& home) {
+    // Without privileges CRIU looks for a tree's mapped files under its own root, not the tree's.
+    if (::geteuid() != 0) {
+        return fail(Code::kUnsupported,
+                    "checkpoints of a sandboxed program need root; run ppdsm with sudo");
+    }
+    return locate_criu(home.cache());
+}
+
 /// Hosts the peer of one VC until its run has ended.
 Result<int> host(const Home& home, const VcPaths& paths, const VcRecord& record,
                  const ExecOptions& options, OwnedFd ready) {
     Executor::Setup setup{paths, record, {}, {}, {}};
     PPDSM_ASSIGN(setup.libexec, find_libexec());
     if (record.checkpoint_every_ms >= 0) {
-        Result<CriuInstallation> criu = locate_criu(home.cache());
-        // Without privileges CRIU looks for a tree's mapped files under its own root, not the
-        // tree's.
-        if (::geteuid() != 0) {
-            criu = fail(Code::kUnsupported,
-                        "checkpoints of a sandboxed program need root; run ppdsm with sudo");
-        }
+        Result<CriuInstallation> criu = find_criu(home);
         if (criu) {
             setup.criu = *std::move(criu);
         } else {
@@ -223,6 +226,23 @@ Result<int> host(const Home& home, const VcPaths& paths, const VcRecord& record,
     loop.post([&] { executor->run(); });
     loop.run();
     return front_end.exit_code();
+}
+
+/// Here, or with --detach in a process of its own, about which the caller prints `announcement`.
+int host_as_asked(const Home& home, const VcPaths& paths, const VcRecord& record,
+                  const ExecOptions& options, const std::string& announcement) {
+    OwnedFd ready;
+    if (options.detach) {
+        Result<OwnedFd> detached = become_detached(paths);
+        if (!detached) return report(detached.error());
+        ready = *std::move(detached);
+        if (!ready.valid()) {
+            fmt::print("{}", announcement);
+            return 0;
+        }
+    }
+    const Result<int> code = host(home, paths, record, options, std::move(ready));
+    return code ? *code : report(code.error());
 }
 
 int run_exec(const ExecOptions& options) {
@@ -252,18 +272,7 @@ int run_exec(const ExecOptions& options) {
                      "--net host: what the program sends cannot be taken back, so its effects may "
                      "repeat after a death"));
     }
-    OwnedFd ready;
-    if (options.detach) {
-        Result<OwnedFd> detached = become_detached(*paths);
-        if (!detached) return report(detached.error());
-        ready = *std::move(detached);
-        if (!ready.valid()) {
-            fmt::print("{}\n", record.id);
-            return 0;
-        }
-    }
-    const Result<int> code = host(home, *paths, record, options, std::move(ready));
-    return code ? *code : report(code.error());
+    return host_as_asked(home, *paths, record, options, record.id + "\n");
 }
 
 int run_resume(const ExecOptions& options) {
@@ -274,15 +283,7 @@ int run_resume(const ExecOptions& options) {
     Result<VcRecord> record = read_record(*paths);
     if (!record) return report(record.error());
     record->detached = options.detach;
-    OwnedFd ready;
-    if (options.detach) {
-        Result<OwnedFd> detached = become_detached(*paths);
-        if (!detached) return report(detached.error());
-        ready = *std::move(detached);
-        if (!ready.valid()) return 0;
-    }
-    const Result<int> code = host(*home, *paths, *record, options, std::move(ready));
-    return code ? *code : report(code.error());
+    return host_as_asked(*home, *paths, *record, options, "");
 }
 
 void add_exec_options(CLI::App& command, ExecOptions& options) {
@@ -336,8 +337,7 @@ void add_host_options(CLI::App& command, ExecOptions& options) {
 
 int resume_attached(const Home& home, const VcPaths& paths, VcRecord record) {
     record.detached = false;
-    const Result<int> code = host(home, paths, record, {}, OwnedFd());
-    return code ? *code : report(code.error());
+    return host_as_asked(home, paths, record, {}, "");
 }
 
 std::vector<std::string> split_off_program(const CLI::App& app,

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "dsm/base/byte_text.h"
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/control.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -41,11 +41,6 @@ std::string end_text(const EndRecord& end) {
     if (!end.failure.empty()) return "failed";
     if (WIFEXITED(end.wait_status)) return fmt::format("exited {}", WEXITSTATUS(end.wait_status));
     return fmt::format("killed by {}", ::sigabbrev_np(WTERMSIG(end.wait_status)));
-}
-
-int exit_code_of(const EndRecord& end) {
-    return WIFEXITED(end.wait_status) ? WEXITSTATUS(end.wait_status)
-                                      : 128 + WTERMSIG(end.wait_status);
 }
 
 /// One line, however many the arguments have.
@@ -80,7 +75,7 @@ Json describe(const VcPaths& paths, const VcRecord& record) {
         if (const Result<Json> live = ask_executor(paths, {{"do", "status"}})) json.update(*live);
     } else if (commits->end && commits->applied) {
         json["state"] = end_text(*commits->end);
-        json["exit"] = exit_code_of(*commits->end);
+        json["exit"] = shell_exit_code(commits->end->wait_status);
     } else {
         json["state"] = "interrupted";
     }
@@ -176,7 +171,7 @@ int run_wait(const std::string& vc) {
                             fmt::format("{} was interrupted; `ppdsm resume {}` goes on with it",
                                         found->paths.id(), found->paths.id())));
     }
-    return exit_code_of(*commits->end);
+    return shell_exit_code(commits->end->wait_status);
 }
 
 Result<int> parse_signal(std::string name) {

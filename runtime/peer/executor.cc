@@ -3,13 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/peer/fault_point.h"
 #include "runtime/peer/host_record.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -181,8 +179,8 @@ void Executor::on_ended(Ending ending) {
 }
 
 void Executor::note_out_of_memory(int program_status) {
-    const bool was_killed = WIFSIGNALED(program_status) && WTERMSIG(program_status) == SIGKILL;
-    if (!was_killed || kill_reason_ || limits_.out_of_memory_kills() == 0) return;
+    if (!killed_by_sigkill(program_status) || kill_reason_ || limits_.out_of_memory_kills() == 0)
+        return;
     kill_reason_ = fmt::format("the program was killed for using more than --memory {} bytes",
                                setup_.record.memory_bytes);
 }
@@ -190,7 +188,7 @@ void Executor::note_out_of_memory(int program_status) {
 bool Executor::should_recover(int program_status) const {
     if (!setup_.record.recover || kill_reason_ || unprotected_) return false;
     if (setup_.record.checkpoint_every_ms < 0) return false;
-    return WIFSIGNALED(program_status) && WTERMSIG(program_status) == SIGKILL;
+    return killed_by_sigkill(program_status);
 }
 
 std::string Executor::why_not_recovered() const {
@@ -214,7 +212,7 @@ void Executor::finish(int program_status) {
                               "the program, rolled back behind output that had been released, "
                               "ended without writing it again"));
     }
-    const bool was_killed = WIFSIGNALED(program_status) && WTERMSIG(program_status) == SIGKILL;
+    const bool was_killed = killed_by_sigkill(program_status);
     const std::string failure =
         was_killed ? why_not_recovered() + "; its files were not written home" : "";
     auto files = std::make_shared<Result<ApplyReport>>(ApplyReport{});
@@ -243,8 +241,7 @@ void Executor::finish(int program_status) {
 void Executor::on_finished_job(int program_status, const Result<ApplyReport>& files) {
     release(commits_.state().end->output_bytes);
     Outcome outcome;
-    outcome.exit_code =
-        WIFEXITED(program_status) ? WEXITSTATUS(program_status) : 128 + WTERMSIG(program_status);
+    outcome.exit_code = shell_exit_code(program_status);
     outcome.failure = commits_.state().end->failure;
     if (files) {
         outcome.files = *files;

@@ -162,7 +162,6 @@ private:
     // Checkpoints (executor_checkpoint.cc).
     void schedule_checkpoint();
     void begin_checkpoint();
-    void request_dump();
     void on_frozen();
     void on_dumped(WardenMessage message);
     void on_watchdog();
@@ -225,7 +224,6 @@ private:
     std::unique_ptr<WardenLink> warden_;
     std::unique_ptr<Poller> warden_poller_;
     OwnedFd init_;
-    std::vector<OwnedFd> program_ends_;  ///< Between make_pipes and their handing over.
     std::optional<GenerationRecord> restoring_;
     Manifest restoring_manifest_;
     std::set<std::uint64_t> unsound_;  ///< Generations that could not be read or restored.

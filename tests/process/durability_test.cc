@@ -9,18 +9,8 @@
 namespace ppdsm::process_test {
 namespace {
 
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
-
-class Durability : public ProcessTest {
+class Durability : public CheckpointedRunTest {
 protected:
-    fs::path events() const { return world() / "events.jsonl"; }
-    Arguments options(const Arguments& more = {}) const {
-        Arguments all = {"--checkpoint-every", "300ms", "--name", "job", "--events", events()};
-        all.insert(all.end(), more.begin(), more.end());
-        return all;
-    }
     bool wait_for_commits(std::size_t count) const {
         return wait_until([&] { return count_events(events(), "checkpoint_committed") >= count; });
     }

@@ -7,10 +7,6 @@
 namespace ppdsm::process_test {
 namespace {
 
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
-
 class Exec : public ProcessTest {
 protected:
     /// Runs plain and under exec in directories of the same content; they must not differ.

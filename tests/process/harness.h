@@ -61,6 +61,10 @@ std::string outcome_difference(const Outcome& expected, const Outcome& actual);
 /// For `EXPECT_TRUE(none(..._difference(...)))`: fails with the difference as people read it.
 testing::AssertionResult none(const std::string& difference);
 
+[[nodiscard]] inline bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
+
 /// What the program wrote to stderr: the lines that do not start with "ppdsm:".
 std::string without_own_messages(std::string_view err);
 
@@ -140,6 +144,17 @@ private:
     fs::path world_;
     std::string id_;
     std::map<std::string, std::string> environment_;
+};
+
+/// Runs that are called "job", are checkpointed often and tell their events.
+class CheckpointedRunTest : public ProcessTest {
+protected:
+    [[nodiscard]] fs::path events() const { return world() / "events.jsonl"; }
+    [[nodiscard]] Arguments options(const Arguments& more = {}) const {
+        Arguments all = {"--checkpoint-every", "300ms", "--name", "job", "--events", events()};
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
+    }
 };
 
 }  // namespace ppdsm::process_test

@@ -8,18 +8,8 @@
 namespace ppdsm::process_test {
 namespace {
 
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
-
-class Limits : public ProcessTest {
+class Limits : public CheckpointedRunTest {
 protected:
-    fs::path events() const { return world() / "events.jsonl"; }
-    Arguments options(const Arguments& more = {}) const {
-        Arguments all = {"--checkpoint-every", "300ms", "--name", "job", "--events", events()};
-        all.insert(all.end(), more.begin(), more.end());
-        return all;
-    }
     std::size_t commits() const { return count_events(events(), "checkpoint_committed"); }
     /// Runs until two generations are there, then kills the executor. The VC's directory.
     fs::path interrupted_run(const Arguments& argv, Outcome& part) {
