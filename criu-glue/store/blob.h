@@ -59,7 +59,8 @@ Status read_blob_range(ChunkStore& store, const BlobRef& blob, std::uint64_t off
                        std::span<std::uint8_t> into);
 Result<Bytes> load_blob(ChunkStore& store, const BlobRef& blob, std::uint64_t limit_bytes);
 /// Writes the blob into `fd` from offset 0; runs of zero pages become holes; sets the file's size.
-/// What the file held before is dropped. After an error its content is undefined.
+/// What the file held before is dropped. After an error its content is undefined. Content over
+/// 8 MiB is read and written by threads that live as long as the call.
 Status write_blob_to(ChunkStore& store, const BlobRef& blob, const OwnedFd& fd);
 
 /// Adds every chunk of the blob, nodes included, to `live`, and for each node one name of no chunk
@@ -69,8 +70,5 @@ Status mark_blob(ChunkStore& store, const BlobRef& blob, ChunkSet& live);
 /// call itself then still succeeds.
 Status check_blob(ChunkStore& store, const BlobRef& blob,
                   const std::function<void(const ChunkId&, const Error&)>& report);
-/// How many 4-KiB leaves at equal offsets differ, those that only one of the two has included;
-/// equal subtrees are not read.
-Result<std::uint64_t> count_changed_leaves(ChunkStore& store, const BlobRef& a, const BlobRef& b);
 
 }  // namespace ppdsm

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "criu-glue/store/blob.h"
 #include "criu-glue/store/blob_tree.h"
+#include "criu-glue/store/worker_pool.h"
 
 namespace ppdsm {
 
@@ -23,6 +25,10 @@ using blob_tree::leaves_of;
 
 namespace {
 
+// Threads cost about as much to start as writing a megabyte.
+constexpr std::uint64_t kParallelFromBytes = std::uint64_t{8} << 20;
+constexpr std::uint64_t kPartBytes = std::uint64_t{16} << 20;
+
 struct Node {
     std::array<ChunkId, kFanOut> names;
     std::size_t count = 0;
@@ -34,9 +40,16 @@ Status check_size(const BlobRef& blob) {
                                     std::to_string(blob.size_bytes));
 }
 
-Result<Node> read_node(ChunkStore& store, const BlobRef& blob, const ChunkId& id, unsigned level,
+/// Where a walk gets its chunks.
+using View = std::function<Result<ByteView>(const ChunkId&)>;
+
+View view_of(ChunkStore& store) {
+    return [&store](const ChunkId& id) { return store.view(id); };
+}
+
+Result<Node> read_node(const View& view, const BlobRef& blob, const ChunkId& id, unsigned level,
                        std::uint64_t offset_bytes) {
-    PPDSM_ASSIGN(const ByteView content, store.view(id));
+    PPDSM_ASSIGN(const ByteView content, view(id));
     Node node;
     node.count = children_of(blob.size_bytes, level, offset_bytes);
     if (content.size() != node.count * sizeof(ChunkId)) {
@@ -47,9 +60,9 @@ Result<Node> read_node(ChunkStore& store, const BlobRef& blob, const ChunkId& id
     return node;
 }
 
-Result<ByteView> read_leaf(ChunkStore& store, const BlobRef& blob, const ChunkId& id,
+Result<ByteView> read_leaf(const View& view, const BlobRef& blob, const ChunkId& id,
                            std::uint64_t offset_bytes) {
-    PPDSM_ASSIGN(const ByteView content, store.view(id));
+    PPDSM_ASSIGN(const ByteView content, view(id));
     const std::uint64_t expected_bytes = std::min(kLeafBytes, blob.size_bytes - offset_bytes);
     if (content.size() != expected_bytes) {
         return fail(Code::kCorrupt, "chunk " + id.to_string() + ": not a leaf of " +
@@ -70,8 +83,10 @@ public:
         std::function<void(const ChunkId&, const Error&)> report;
     };
 
+    Walk(View view, const BlobRef& blob, const Visitor& visitor)
+        : view_(std::move(view)), blob_(blob), visitor_(visitor) {}
     Walk(ChunkStore& store, const BlobRef& blob, const Visitor& visitor)
-        : store_(store), blob_(blob), visitor_(visitor) {}
+        : Walk(view_of(store), blob, visitor) {}
 
     Status run(std::uint64_t from_bytes, std::uint64_t to_bytes) {
         PPDSM_TRY(check_size(blob_));
@@ -85,7 +100,7 @@ private:
     Status visit(const ChunkId& id, unsigned level, std::uint64_t offset_bytes) {
         if (visitor_.enter && !visitor_.enter(id, level, offset_bytes)) return {};
         if (level == 0) return visit_leaf(id, offset_bytes);
-        const Result<Node> node = read_node(store_, blob_, id, level, offset_bytes);
+        const Result<Node> node = read_node(view_, blob_, id, level, offset_bytes);
         if (!node) return unreadable(id, node.error());
         const std::uint64_t child_bytes = covered_bytes(level - 1);
         for (std::size_t i = 0; i < node->count; ++i) {
@@ -98,7 +113,7 @@ private:
 
     Status visit_leaf(const ChunkId& id, std::uint64_t offset_bytes) {
         if (!visitor_.leaf) return {};
-        const Result<ByteView> content = read_leaf(store_, blob_, id, offset_bytes);
+        const Result<ByteView> content = read_leaf(view_, blob_, id, offset_bytes);
         if (!content) return unreadable(id, content.error());
         return visitor_.leaf(offset_bytes, *content);
     }
@@ -109,7 +124,7 @@ private:
         return {};
     }
 
-    ChunkStore& store_;
+    View view_;
     const BlobRef& blob_;
     const Visitor& visitor_;
     std::uint64_t from_bytes_ = 0;
@@ -169,71 +184,41 @@ std::vector<ChunkId> zero_subtrees(unsigned height) {
     return names;
 }
 
-/// Compares two trees from the top down.
-class Difference {
-public:
-    Difference(ChunkStore& store, const BlobRef& a, const BlobRef& b)
-        : store_(store), a_{&a, height(a)}, b_{&b, height(b)} {}
-
-    Result<std::uint64_t> count() {
-        const unsigned top = std::max(a_.height, b_.height);
-        return count_below(top, 0, root_of(a_), root_of(b_));
-    }
-
-private:
-    struct Side {
-        const BlobRef* blob;
-        unsigned height;
+Status write_range(View view, const BlobRef& blob, const std::vector<ChunkId>& zeros,
+                   const OwnedFd& fd, std::uint64_t from_bytes, std::uint64_t to_bytes) {
+    HoleyWriter writer(fd);
+    const auto enter = [&](const ChunkId& id, unsigned level, std::uint64_t) {
+        return id != zeros[level];
     };
-    using Name = std::optional<ChunkId>;
-    using Children = std::array<Name, kFanOut>;
+    const auto leaf = [&](std::uint64_t offset_bytes, ByteView piece) {
+        return writer.write(offset_bytes, piece);
+    };
+    PPDSM_TRY(Walk(std::move(view), blob, {.enter = enter, .leaf = leaf, .report = {}})
+                  .run(from_bytes, to_bytes));
+    return writer.flush();
+}
 
-    static unsigned height(const BlobRef& blob) {
-        return blob.size_bytes == 0 ? 0 : height_of(blob.size_bytes);
+/// Each job reads a range of its own through a reader of its own. False: something failed.
+bool write_in_parallel(const ChunkStore& store, const BlobRef& blob,
+                       const std::vector<ChunkId>& zeros, const OwnedFd& fd) {
+    struct Part {
+        bool written = false;
+        std::shared_ptr<WorkerPool::Job> job;
+    };
+    std::vector<Part> parts((blob.size_bytes + kPartBytes - 1) / kPartBytes);
+    WorkerPool workers;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        parts[i].job = workers.submit([&, i] {
+            ChunkStore::Reader reader(store);
+            const View view = [&](const ChunkId& id) { return reader.view(id); };
+            const std::uint64_t from_bytes = i * kPartBytes;
+            const std::uint64_t to_bytes = std::min(from_bytes + kPartBytes, blob.size_bytes);
+            parts[i].written = write_range(view, blob, zeros, fd, from_bytes, to_bytes).has_value();
+        });
     }
-    static Name root_of(const Side& side) {
-        return side.blob->size_bytes == 0 ? Name() : Name(side.blob->root);
-    }
-
-    /// The lower of two trees counts as hanging under a chain of nodes with one child each.
-    Result<Children> children(const Side& side, const Name& name, unsigned level,
-                              std::uint64_t offset_bytes) {
-        Children children;
-        if (!name) return children;
-        if (level > side.height) {
-            children[0] = name;
-            return children;
-        }
-        PPDSM_ASSIGN(const Node node, read_node(store_, *side.blob, *name, level, offset_bytes));
-        for (std::size_t i = 0; i < node.count; ++i) children[i] = node.names[i];
-        return children;
-    }
-
-    Result<std::uint64_t> count_below(unsigned level, std::uint64_t offset_bytes, const Name& a,
-                                      const Name& b) {
-        if (!a && !b) return 0;
-        if (!a || !b) {
-            const BlobRef& only = a ? *a_.blob : *b_.blob;
-            return leaves_of(std::min(covered_bytes(level), only.size_bytes - offset_bytes));
-        }
-        if (*a == *b && level <= a_.height && level <= b_.height) return 0;
-        if (level == 0) return 1;
-        PPDSM_ASSIGN(const Children of_a, children(a_, a, level, offset_bytes));
-        PPDSM_ASSIGN(const Children of_b, children(b_, b, level, offset_bytes));
-        std::uint64_t changed = 0;
-        for (std::size_t i = 0; i < kFanOut; ++i) {
-            PPDSM_ASSIGN(const std::uint64_t below,
-                         count_below(level - 1, offset_bytes + i * covered_bytes(level - 1),
-                                     of_a[i], of_b[i]));
-            changed += below;
-        }
-        return changed;
-    }
-
-    ChunkStore& store_;
-    Side a_;
-    Side b_;
-};
+    for (const Part& part : parts) workers.wait(*part.job);
+    return std::ranges::all_of(parts, &Part::written);
+}
 
 }  // namespace
 
@@ -283,16 +268,10 @@ Status write_blob_to(ChunkStore& store, const BlobRef& blob, const OwnedFd& fd) 
     }
     if (blob.size_bytes == 0) return {};
     const std::vector<ChunkId> zeros = zero_subtrees(height_of(blob.size_bytes));
-    HoleyWriter writer(fd);
-    const auto enter = [&](const ChunkId& id, unsigned level, std::uint64_t) {
-        return id != zeros[level];
-    };
-    const auto leaf = [&](std::uint64_t offset_bytes, ByteView piece) {
-        return writer.write(offset_bytes, piece);
-    };
-    PPDSM_TRY(
-        Walk(store, blob, {.enter = enter, .leaf = leaf, .report = {}}).run(0, blob.size_bytes));
-    return writer.flush();
+    if (blob.size_bytes > kParallelFromBytes && write_in_parallel(store, blob, zeros, fd))
+        return {};
+    // Small; or something is amiss: the store itself tells what, and remembers the damage.
+    return write_range(view_of(store), blob, zeros, fd, 0, blob.size_bytes);
 }
 
 Status mark_blob(ChunkStore& store, const BlobRef& blob, ChunkSet& live) {
@@ -314,12 +293,6 @@ Status check_blob(ChunkStore& store, const BlobRef& blob,
     const auto leaf = [](std::uint64_t, ByteView) { return Status{}; };
     return Walk(store, blob, {.enter = enter, .leaf = leaf, .report = report})
         .run(0, blob.size_bytes);
-}
-
-Result<std::uint64_t> count_changed_leaves(ChunkStore& store, const BlobRef& a, const BlobRef& b) {
-    PPDSM_TRY(check_size(a));
-    PPDSM_TRY(check_size(b));
-    return Difference(store, a, b).count();
 }
 
 }  // namespace ppdsm

@@ -19,7 +19,6 @@ namespace {
 constexpr std::string_view kPackPrefix = "pack-";
 constexpr std::string_view kPackSuffix = ".ppk";
 constexpr std::size_t kSequenceDigits = 16;
-constexpr std::size_t kMaxOpenPacks = 64;  // Of the 1024 descriptors that a process has by default.
 
 std::string pack_file_name(std::uint64_t sequence) {
     std::string digits(kSequenceDigits, '0');
@@ -44,32 +43,6 @@ std::optional<std::uint64_t> pack_sequence(const std::string& name) {
 }
 
 }  // namespace
-
-BlockCache::Slot* BlockCache::find(std::uint32_t pack, std::uint32_t block) {
-    for (Slot& slot : slots_) {
-        if (slot.used != 0 && slot.pack == pack && slot.block == block) {
-            slot.used = ++clock_;
-            return &slot;
-        }
-    }
-    return nullptr;
-}
-
-BlockCache::Slot& BlockCache::oldest() {
-    Slot& slot = *std::ranges::min_element(slots_, {}, &Slot::used);
-    slot.used = 0;
-    return slot;
-}
-
-void BlockCache::hold(Slot& slot, std::uint32_t pack, std::uint32_t block) {
-    slot.pack = pack;
-    slot.block = block;
-    slot.used = ++clock_;
-}
-
-void BlockCache::clear() {
-    for (Slot& slot : slots_) slot.used = 0;
-}
 
 ChunkStore::ChunkStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ChunkStore::~ChunkStore() = default;
@@ -112,7 +85,7 @@ Status ChunkStore::Impl::load_packs() {
             continue;
         }
         chunks += loaded->names.size();
-        packs.push_back({std::move(path), loaded->pack_bytes, loaded->blocks, OwnedFd()});
+        packs.push_back({std::move(path), loaded->pack_bytes, loaded->blocks});
         contents.push_back(std::move(*loaded));
     }
     index.reserve(chunks);
@@ -210,12 +183,12 @@ Status ChunkStore::Impl::flush_pending(bool count_as_written) {
     for (std::size_t i = flushed_entries; i < index.size(); ++i) {
         index[static_cast<ChunkIndex::Number>(i)].place.pack = number;
     }
-    packs.push_back({writer->path(), contents.pack_bytes, std::move(contents.blocks), OwnedFd()});
+    packs.push_back({writer->path(), contents.pack_bytes, std::move(contents.blocks)});
     if (count_as_written) bytes_written += contents.pack_bytes;
     flushed_entries = index.size();
     moved.clear();
     writer.reset();
-    cache.clear();
+    reader.forget_blocks();
     return {};
 }
 
@@ -229,7 +202,7 @@ void ChunkStore::Impl::abandon_pending() {
     }
     moved.clear();
     index.truncate(flushed_entries);
-    cache.clear();
+    reader.forget_blocks();
 }
 
 Result<Bytes> ChunkStore::get(const ChunkId& id) {
@@ -241,55 +214,71 @@ Result<ByteView> ChunkStore::view(const ChunkId& id) { return impl_->view(id); }
 
 Result<ByteView> ChunkStore::Impl::view(const ChunkId& id) {
     const ChunkIndex::Number known = index.find(id);
-    if (known == ChunkIndex::kNone) {
-        std::string where = "chunk " + id.to_string() + ": not in the store " + directory.string();
-        if (!damaged.empty())
-            where += ", of which " + damaged.front().pack.string() + " is unreadable";
-        return fail(Code::kNotFound, std::move(where));
-    }
+    if (known == ChunkIndex::kNone) return fail(not_found(id));
     const ChunkPlace place = index[known].place;
     std::optional<ByteView> content;
     if (place.pack == PackWriter::kPendingPack) content = writer->in_memory(place);
     if (!content) {
-        const Result<const Bytes*> block = load_block(place.pack, place.block);
-        if (!block) {
+        Result<ByteView> read = reader.read(place, [&](Bytes& raw, Bytes& scratch) {
+            if (place.pack != PackWriter::kPendingPack) {
+                return read_flushed(reader, place, raw, scratch);
+            }
+            return writer->read_block(place.block, raw, scratch);
+        });
+        if (!read) {
             mark_block_damaged(place);
-            return fail(block.error().within("chunk " + id.to_string()));
+            return fail(
+                read.error().within("chunk " + id.to_string() + ": " + pack_name(place.pack)));
         }
-        content = ByteView(**block).subspan(place.offset_bytes, place.length_bytes());
+        content = *read;
     }
     if (ChunkId::of(*content) != id) {
         index[known].place.mark_damaged();
-        return fail(Code::kCorrupt, "chunk " + id.to_string() + ": " + pack_name(place.pack) +
-                                        " holds other bytes under this name");
+        return fail(misnamed(id, place.pack));
     }
     return *content;
 }
 
-Result<const Bytes*> ChunkStore::Impl::load_block(std::uint32_t pack, std::uint32_t block) {
-    if (const BlockCache::Slot* const held = cache.find(pack, block)) return &held->raw;
-    BlockCache::Slot& slot = cache.oldest();
-    Status read;
-    if (pack == PackWriter::kPendingPack) {
-        read = writer->read_block(block, slot.raw, scratch);
-    } else {
-        PPDSM_ASSIGN(const OwnedFd* const fd, open_pack(packs[pack]));
-        read = pack::read_block(*fd, packs[pack].blocks[block], slot.raw, scratch);
-    }
-    if (!read) return fail(read.error().within(pack_name(pack)));
-    cache.hold(slot, pack, block);
-    return &slot.raw;
+Status ChunkStore::Impl::read_flushed(BlockReader& with, const ChunkPlace& place, Bytes& raw,
+                                      Bytes& scratch) const {
+    const Pack& pack = packs[place.pack];
+    PPDSM_ASSIGN(const OwnedFd* const fd, with.pack(place.pack, pack.path));
+    return pack::read_block(*fd, pack.blocks[place.block], raw, scratch);
 }
 
-Result<const OwnedFd*> ChunkStore::Impl::open_pack(Pack& pack) {
-    if (pack.fd.valid()) return &pack.fd;
-    if (open_packs >= kMaxOpenPacks) {
-        for (Pack& other : packs) other.fd.reset();
-        open_packs = 0;
+Error ChunkStore::Impl::not_found(const ChunkId& id) const {
+    std::string where = "chunk " + id.to_string() + ": not in the store " + directory.string();
+    if (!damaged.empty()) where += ", of which " + damaged.front().pack.string() + " is unreadable";
+    return {Code::kNotFound, std::move(where)};
+}
+
+Error ChunkStore::Impl::misnamed(const ChunkId& id, std::uint32_t pack) const {
+    return {Code::kCorrupt, "chunk " + id.to_string() + ": " + pack_name(pack) +
+                                " holds other bytes under this name"};
+}
+
+struct ChunkStore::Reader::State {
+    const ChunkStore::Impl& store;
+    BlockReader blocks;
+};
+
+ChunkStore::Reader::Reader(const ChunkStore& store)
+    : state_(std::make_unique<State>(State{*store.impl_, {}})) {}
+ChunkStore::Reader::~Reader() = default;
+
+Result<ByteView> ChunkStore::Reader::view(const ChunkId& id) {
+    const Impl& store = state_->store;
+    const ChunkIndex::Number known = store.index.find(id);
+    if (known == ChunkIndex::kNone || store.index[known].place.pack == PackWriter::kPendingPack) {
+        return fail(store.not_found(id));
     }
-    PPDSM_ASSIGN(pack.fd, open_file(pack.path, O_RDONLY));
-    ++open_packs;
-    return &pack.fd;
+    const ChunkPlace place = store.index[known].place;
+    PPDSM_ASSIGN(const ByteView content,
+                 state_->blocks.read(place, [&](Bytes& raw, Bytes& scratch) {
+                     return store.read_flushed(state_->blocks, place, raw, scratch);
+                 }));
+    if (ChunkId::of(content) != id) return fail(store.misnamed(id, place.pack));
+    return content;
 }
 
 void ChunkStore::Impl::mark_block_damaged(const ChunkPlace& place) {

@@ -8,7 +8,8 @@
 // which the next open removes. Whether a chunk is needed is decided by the manifests alone: a
 // flushed pack that no manifest names is garbage and collect_garbage() takes it.
 //
-// Not thread-safe: one thread at a time. Files in the directory that are not packs are left alone.
+// Not thread-safe: one thread at a time, but for Readers. Files in the directory that are not packs
+// are left alone.
 #pragma once
 
 #include <cstdint>
@@ -90,6 +91,21 @@ public:
     Result<std::vector<Damage>> verify(
         const std::function<void(std::uint64_t, std::uint64_t)>& progress);
     [[nodiscard]] const std::vector<Damage>& damaged_packs() const;
+
+    /// Reads as view() does, with a cache of its own: several readers may work at once, one thread
+    /// each, while nothing else is asked of the store. Finds what is flushed; remembers no damage.
+    class Reader {
+    public:
+        explicit Reader(const ChunkStore& store);
+        Reader(const Reader&) = delete;
+        Reader& operator=(const Reader&) = delete;
+        ~Reader();
+        Result<ByteView> view(const ChunkId& id);
+
+    private:
+        struct State;
+        std::unique_ptr<State> state_;
+    };
 
 private:
     struct Impl;

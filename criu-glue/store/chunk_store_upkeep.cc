@@ -115,17 +115,13 @@ Status ChunkStore::Impl::remove_packs(const std::vector<bool>& remove) {
     std::vector<Pack> kept;
     for (std::size_t i = 0; i < packs.size(); ++i) {
         renumbered[i] = static_cast<std::uint32_t>(kept.size());
-        if (removed[i]) {
-            open_packs -= packs[i].fd.valid() ? 1 : 0;
-        } else {
-            kept.push_back(std::move(packs[i]));
-        }
+        if (!removed[i]) kept.push_back(std::move(packs[i]));
     }
     for (ChunkIndex::Entry& entry : index.entries()) {
         entry.place.pack = renumbered[entry.place.pack];
     }
     packs = std::move(kept);
-    cache.clear();
+    reader.forget_packs();
     const Status synced = sync_directory(directory);
     return result ? synced : result;
 }
@@ -154,7 +150,7 @@ Result<std::vector<ChunkStore::Damage>> ChunkStore::verify(
         }
     }
     // What was read before the damage was found must not be served after it.
-    impl_->cache.clear();
+    impl_->reader.forget_blocks();
     return found;
 }
 
@@ -170,6 +166,7 @@ void ChunkStore::Impl::verify_pack(std::uint32_t pack, std::vector<Damage>& foun
         return;
     }
     Bytes raw;
+    Bytes scratch;
     std::size_t chunk = 0;
     for (const pack::Block& block : contents->blocks) {
         const std::size_t first = chunk;
