@@ -193,7 +193,7 @@ Status check_envelope(ByteView bytes) {
     if (bytes.size() < kHeaderBytes || as_text(bytes.first(kMagic.size())) != kMagic) {
         return fail(Code::kCorrupt, "manifest: the header is cut off or not a manifest's");
     }
-    if (bytes.size() > kHeaderBytes + kMaxManifestBytes) {
+    if (bytes.size() > kMaxManifestBytes) {
         return fail(Code::kCorrupt, "manifest: impossible size " + std::to_string(bytes.size()));
     }
     const auto length_bytes = number_at<std::uint64_t>(bytes, kLengthAt);
@@ -221,14 +221,14 @@ Status check_envelope(ByteView bytes) {
 Result<Bytes> encode_manifest(const Manifest& manifest) {
     PPDSM_TRY(check_manifest(manifest));
     // Before building: the builder stops the process at its own bound.
-    if (encoded_bytes_at_most(manifest) > kMaxManifestBytes) {
+    if (kHeaderBytes + encoded_bytes_at_most(manifest) > kMaxManifestBytes) {
         return fail(Code::kOverloaded,
                     "manifest: the private layers name more files than a checkpoint can hold; let "
                     "the program write fewer, or expose their directory read-write");
     }
     FlatBufferBuilder out;
     encode_payload(out, manifest);
-    PPDSM_CHECK(out.GetSize() <= kMaxManifestBytes);
+    PPDSM_CHECK(kHeaderBytes + out.GetSize() <= kMaxManifestBytes);
     Bytes bytes(kMagic.begin(), kMagic.end());
     append_number(bytes, kVersion);
     append_number(bytes, std::uint32_t{0});

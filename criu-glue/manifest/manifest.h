@@ -97,8 +97,12 @@ struct Manifest {
     bool operator==(const Manifest&) const = default;
 };
 
+/// Most bytes of an encoded manifest. FlatBuffers allows 2 GiB; a million layer entries take about
+/// 0.2.
+inline constexpr std::size_t kMaxManifestBytes = std::size_t{1} << 30;
+
 /// The same manifest gives the same bytes. kInvalid: it breaks a rule that decode_manifest() would
-/// enforce (a path that leads out of its layer, ...); kOverloaded: over 1 GiB.
+/// enforce (a path that leads out of its layer, ...); kOverloaded: over kMaxManifestBytes.
 Result<Bytes> encode_manifest(const Manifest& manifest);
 /// Verifies the checksum and every bound before it trusts a field. A newer version is
 /// Code::kUnsupported and names both versions.

@@ -9,10 +9,6 @@
 
 namespace ppdsm {
 
-/// Most bytes of an encoded manifest. FlatBuffers allows 2 GiB; a million layer entries take about
-/// 0.2.
-inline constexpr std::size_t kMaxManifestBytes = std::size_t{1} << 30;
-
 /// The first rule broken, in words that name the offender; kInvalid.
 Status check_manifest(const Manifest& manifest);
 

@@ -17,8 +17,6 @@ namespace ppdsm {
 
 namespace {
 
-constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{256} << 20;
-
 Result<std::vector<std::string>> image_names(const OwnedFd& directory) {
     std::vector<std::string> names;
     DIR* listing = ::fdopendir(::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
