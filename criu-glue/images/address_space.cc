@@ -149,6 +149,7 @@ private:
         }
         mapping.name = file->description;
         mapping.deleted = file->deleted;
+        mapping.file_bytes = file->size_bytes;
         return {};
     }
 

@@ -47,6 +47,8 @@ struct Mapping {
     std::string flags;       ///< "MAP_PRIVATE|MAP_ANONYMOUS"
     std::string name;        ///< Path, "memfd:NAME", "[heap]", "[stack]", "[vdso]" or empty.
     bool deleted = false;    ///< The path is gone; its content is in the checkpoint.
+    std::optional<std::uint64_t>
+        file_bytes;                  ///< Size of the mapped file, where CRIU wrote it down.
     std::uint64_t offset_bytes = 0;  ///< In the file or the shared segment.
     /// Bytes of it that the checkpoint holds. What a file can give back is not in it, nor what was
     /// never touched.

@@ -54,8 +54,8 @@ public:
     Status build(const Home& home, const fs::path& init_executable) {
         PPDSM_TRY(make_skeleton(init_executable));
         PPDSM_TRY(add_system(home));
-        PPDSM_TRY(add_place("tmp", "/tmp", SandboxMount::Kind::kBind, 01777));
-        PPDSM_TRY(add_place("shm", "/dev/shm", SandboxMount::Kind::kBind, 01777));
+        PPDSM_TRY(add_place("tmp", SandboxMount::Kind::kBind, 01777));
+        PPDSM_TRY(add_place("shm", SandboxMount::Kind::kBind, 01777));
         PPDSM_TRY(add_program());
         for (const Exposure& exposure : record_.exposures) PPDSM_TRY(add_exposure(exposure));
         PPDSM_TRY(add_working_directory());
@@ -74,8 +74,7 @@ private:
     Status add_program();
     Status add_working_directory();
     Status add_exposure(const Exposure& exposure);
-    Status add_place(const std::string& name, const std::string& target, SandboxMount::Kind kind,
-                     unsigned mode);
+    Status add_place(const std::string& name, SandboxMount::Kind kind, unsigned mode);
     void add_read_only(const std::string& path, const std::string& source);
     bool is_exposed(const fs::path& path) const;
 
@@ -156,7 +155,7 @@ Status Builder::add_working_directory() {
         std::any_of(record_.exposures.begin(), record_.exposures.end(),
                     [&](const Exposure& exposure) { return is_within(directory, exposure.path); });
     if (asked_for || is_system_path(directory) || directory == "/") return {};
-    return add_place(directory, directory, SandboxMount::Kind::kOverlay, 0755);
+    return add_place(directory, SandboxMount::Kind::kOverlay, 0755);
 }
 
 Status Builder::add_exposure(const Exposure& exposure) {
@@ -170,11 +169,11 @@ Status Builder::add_exposure(const Exposure& exposure) {
         return fail(Code::kInvalid,
                     "--expose " + exposure.path + ":rw is not a directory; expose its directory");
     }
-    return add_place(exposure.path, exposure.path, SandboxMount::Kind::kOverlay, 0755);
+    return add_place(exposure.path, SandboxMount::Kind::kOverlay, 0755);
 }
 
-Status Builder::add_place(const std::string& name, const std::string& target,
-                          SandboxMount::Kind kind, unsigned mode) {
+Status Builder::add_place(const std::string& name, SandboxMount::Kind kind, unsigned mode) {
+    const std::string target = place_target(name);
     const fs::path base = run_ / "layers" / std::to_string(view_.places.size());
     WritablePlace place{name, target, base / "upper", base / "staging",
                         kind == SandboxMount::Kind::kOverlay};
@@ -212,6 +211,11 @@ Result<fs::path> backing_path(const FileView& view, const std::string& target) {
 }
 
 }  // namespace
+
+std::string place_target(const std::string& name) {
+    if (name == "tmp") return "/tmp";
+    return name == "shm" ? "/dev/shm" : name;
+}
 
 Result<FileView> build_file_view(const VcRecord& record, const VcPaths& paths, const Home& home,
                                  const fs::path& init_executable) {

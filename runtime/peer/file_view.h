@@ -23,6 +23,9 @@ struct WritablePlace {
     bool applied = false;  ///< Its content is written home when the run ends.
 };
 
+/// Where in the sandbox the place of that name is.
+std::string place_target(const std::string& name);
+
 struct FileView {
     std::filesystem::path skeleton;
     std::vector<SandboxMount> mounts;

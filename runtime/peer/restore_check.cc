@@ -9,6 +9,7 @@
 #include <set>
 
 #include "criu-glue/images/process_image.h"
+#include "runtime/peer/file_view.h"
 
 namespace ppdsm {
 
@@ -17,11 +18,9 @@ namespace {
 /// Whether the path lies in a place whose files come back with the generation.
 bool is_private(const Manifest& manifest, const std::string& path) {
     return std::any_of(manifest.layers.begin(), manifest.layers.end(), [&](const Layer& layer) {
-        const std::string root = layer.name == "tmp"   ? "/tmp"
-                                 : layer.name == "shm" ? "/dev/shm"
-                                                       : layer.name;
-        if (!path.starts_with(root + "/")) return false;
-        const std::string rest = path.substr(root.size() + 1);
+        const std::string root = place_target(layer.name) + "/";
+        if (!path.starts_with(root)) return false;
+        const std::string rest = path.substr(root.size());
         return std::any_of(layer.entries.begin(), layer.entries.end(),
                            [&](const LayerEntry& entry) { return entry.path == rest; });
     });
@@ -52,7 +51,7 @@ void check_files(const ProcessTree& tree, const Manifest& manifest, std::vector<
     for (const ProcessImage& process : tree.processes) {
         for (const Mapping& mapping : process.mappings) {
             if (mapping.kind == MappingKind::kFile && !mapping.deleted) {
-                check(mapping.name, {});
+                check(mapping.name, mapping.file_bytes);
             }
         }
         for (const Descriptor& descriptor : process.descriptors) {
