@@ -16,6 +16,7 @@
 #include "cli/table.h"
 #include "dsm/base/byte_text.h"
 #include "dsm/base/wall_clock.h"
+#include "runtime/peer/cgroup.h"
 #include "runtime/peer/control.h"
 #include "runtime/peer/wait_status.h"
 
@@ -194,6 +195,15 @@ int run_kill(const std::string& vc, const std::string& signal_name) {
     return answer ? 0 : report(answer.error());
 }
 
+Status remove_vc(const VcPaths& paths) {
+    PPDSM_ASSIGN(const OwnedFd lock, lock_vc(paths));
+    PPDSM_TRY(LimitGroup::remove_noted(paths.limits()));
+    std::error_code error;
+    std::filesystem::remove_all(paths.directory, error);
+    if (error) return fail(Error::from_errno("remove " + paths.directory.string(), error.value()));
+    return {};
+}
+
 int run_rm(const std::vector<std::string>& vcs) {
     int exit_code = 0;
     for (const std::string& vc : vcs) {
@@ -202,16 +212,9 @@ int run_rm(const std::vector<std::string>& vcs) {
             exit_code = report(found.error(), 1);
             continue;
         }
-        const Result<OwnedFd> lock = lock_vc(found->paths);
-        if (!lock) {
-            exit_code = report(lock.error(), 1);
-            continue;
+        if (Status removed = remove_vc(found->paths); !removed) {
+            exit_code = report(removed.error(), 1);
         }
-        std::error_code error;
-        std::filesystem::remove_all(found->paths.directory, error);
-        if (error)
-            exit_code = report(
-                Error::from_errno("remove " + found->paths.directory.string(), error.value()), 1);
     }
     return exit_code;
 }

@@ -50,8 +50,10 @@ Status write_value(const fs::path& file, const std::string& value) {
 
 }  // namespace
 
-Result<LimitGroup> LimitGroup::create(const std::string& name, const ResourceLimits& limits) {
+Result<LimitGroup> LimitGroup::create(const std::string& name, const ResourceLimits& limits,
+                                      const fs::path& ledger) {
     LimitGroup group;
+    group.ledger_ = ledger;
     if (limits.memory_bytes > 0) {
         if (Status limited = group.limit_memory(name, limits.memory_bytes); !limited) {
             return fail(
@@ -67,11 +69,23 @@ Result<LimitGroup> LimitGroup::create(const std::string& name, const ResourceLim
     return group;
 }
 
+Status LimitGroup::remove_noted(const fs::path& ledger) {
+    std::ifstream noted(ledger);
+    for (std::string directory; std::getline(noted, directory);) {
+        if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) continue;
+        if (errno != EBUSY) return fail_errno("remove " + directory);
+        return fail(Code::kUnavailable,
+                    "processes in " + directory + " are still ending; try again in a moment");
+    }
+    return {};
+}
+
 LimitGroup::LimitGroup(LimitGroup&& other) noexcept
-    : directories_(std::exchange(other.directories_, {})) {}
+    : directories_(std::exchange(other.directories_, {})), ledger_(std::move(other.ledger_)) {}
 
 LimitGroup& LimitGroup::operator=(LimitGroup&& other) noexcept {
     std::swap(directories_, other.directories_);
+    std::swap(ledger_, other.ledger_);
     return *this;
 }
 
@@ -91,6 +105,8 @@ Result<fs::path> LimitGroup::make_group(const std::string& controller, const std
             return fail(Code::kUnsupported, "no " + controller + " controller is mounted");
         path = fs::path(kRoot) / controller / fs::path(own).relative_path() / name;
     }
+    PPDSM_ASSIGN(const OwnedFd ledger, open_file(ledger_, O_WRONLY | O_CREAT | O_APPEND));
+    PPDSM_TRY(write_all(ledger, as_bytes(path.string() + "\n")));
     if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
         return fail_errno("make " + path.string());
     if (std::find(directories_.begin(), directories_.end(), path.string()) == directories_.end()) {

@@ -19,8 +19,12 @@ struct ResourceLimits {
 class LimitGroup {
 public:
     /// Makes the groups; none when there are no limits. kUnsupported names the limit and what is
-    /// missing.
-    static Result<LimitGroup> create(const std::string& name, const ResourceLimits& limits);
+    /// missing. `ledger`: a file in which each directory is noted before it is made.
+    static Result<LimitGroup> create(const std::string& name, const ResourceLimits& limits,
+                                     const std::filesystem::path& ledger);
+    /// Removes what an executor that was killed has left behind. kUnavailable while processes of it
+    /// are still dying.
+    static Status remove_noted(const std::filesystem::path& ledger);
     LimitGroup() = default;
     LimitGroup(LimitGroup&& other) noexcept;
     LimitGroup& operator=(LimitGroup&& other) noexcept;
@@ -41,6 +45,7 @@ private:
                                              const std::string& name);
 
     std::vector<std::string> directories_;
+    std::filesystem::path ledger_;
 };
 
 }  // namespace ppdsm

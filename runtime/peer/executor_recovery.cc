@@ -61,7 +61,8 @@ Status Executor::spawn_warden() {
     ended_while_busy_.reset();
     if (limits_.directories().empty()) {
         const ResourceLimits limits{setup_.record.memory_bytes, setup_.record.cpus};
-        PPDSM_ASSIGN(limits_, LimitGroup::create("ppdsm-" + setup_.paths.id(), limits));
+        PPDSM_ASSIGN(limits_, LimitGroup::create("ppdsm-" + setup_.paths.id(), limits,
+                                                 setup_.paths.limits()));
     }
     PPDSM_ASSIGN(WardenLink link,
                  WardenLink::spawn(setup_.libexec / "ppdsm-warden", sandbox_spec()));

@@ -7,6 +7,7 @@
 //   delivered    how much of output.log the front-end has had
 //   manifests/   one file a generation;  chunks/  the chunk store
 //   run/         the sandbox of the incarnation that runs; rebuilt, never trusted after a death
+//   limits       cgroup directories of the run, a line each: what `rm` takes along
 //   lock         held by the one executor;  pins  held shared by readers of generations
 //   control      the executor's socket;  warden.log  for the curious
 #pragma once
@@ -38,6 +39,7 @@ struct VcPaths {
     [[nodiscard]] std::filesystem::path run() const { return directory / "run"; }
     /// The incarnation before, while its files are being taken over.
     [[nodiscard]] std::filesystem::path previous_run() const { return directory / "run.previous"; }
+    [[nodiscard]] std::filesystem::path limits() const { return directory / "limits"; }
     [[nodiscard]] std::filesystem::path lock() const { return directory / "lock"; }
     [[nodiscard]] std::filesystem::path pins() const { return directory / "pins"; }
     [[nodiscard]] std::filesystem::path control() const { return directory / "control"; }

@@ -58,6 +58,27 @@ protected:
     }
 };
 
+TEST_F(Limits, RmTakesTheCgroupsOfAKilledExecutorAlong) {
+    if (geteuid() != 0) GTEST_SKIP() << "limits need root";
+    Arguments limited = options();
+    limited.insert(limited.end(), {"--memory", "256M"});
+    const auto exec = start_exec(limited, {program("interleave"), "30"}, directory("work"));
+    ASSERT_TRUE(wait_until([&] { return commits() >= 1 || exec->has_ended(); }));
+    const std::optional<VcStatus> vc = running_vc("job", 1);
+    ASSERT_TRUE(vc && kill(vc->executor_pid, SIGKILL) == 0);
+    exec->wait(kDeadline);
+    ASSERT_TRUE(wait_until([&] { return own_processes().empty(); }));
+    const std::string noted = read_whole(home() / "vcs" / vc->id / "limits");
+    const fs::path group = noted.substr(0, noted.find('\n'));
+    ASSERT_TRUE(fs::is_directory(group)) << noted;
+    // While the killed processes are still ending, it says so and removes nothing.
+    Outcome removed;
+    EXPECT_TRUE(wait_until([&] { return (removed = run_ppdsm({"rm", "job"})).exit_code == 0; }))
+        << removed.err;
+    EXPECT_FALSE(fs::exists(group));
+    EXPECT_FALSE(fs::exists(home() / "vcs" / vc->id));
+}
+
 TEST_F(Limits, ADamagedManifestIsNamedAndTheGenerationBeforeUsed) {
     expect_previous_generation([](const fs::path& vc) {
         const fs::path manifest = newest_file(vc / "manifests");
