@@ -4,7 +4,7 @@
 // a name survives a restore: "ppdsm-init" while the program runs, "ppdsm:<status>" (decimal)
 // afterwards.
 //
-// usage: init PATH ARG0 [ARG...]
+// usage: init PATH ARG0 [ARG...]   (3: a socket, of which the end tells that the program is forked)
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 extern char** environ;
 
-enum { kCannotExecute = 126, kNotFound = 127, kMaxArguments = 1 << 16 };
+enum { kCannotExecute = 126, kNotFound = 127, kMaxArguments = 1 << 16, kLinkFd = 3 };
 
 static void execute(const char* path, char** argv, int count) {
     execve(path, argv, environ);
@@ -34,6 +34,7 @@ static void execute(const char* path, char** argv, int count) {
 }
 
 static void run_program(const char* path, char** argv, int count, const sigset_t* signals) {
+    close(kLinkFd);
     setsid();
     if (isatty(0)) ioctl(0, TIOCSCTTY, 0);
     sigprocmask(SIG_SETMASK, signals, NULL);
@@ -58,7 +59,7 @@ int main(int argc, char** argv) {
         return kCannotExecute;
     }
     if (program == 0) run_program(argv[1], argv + 2, argc - 2, &before);
-    for (int fd = 0; fd < 3; ++fd) close(fd);
+    for (int fd = 0; fd <= kLinkFd; ++fd) close(fd);
     for (;;) {
         int status = 0;
         const pid_t ended = waitpid(-1, &status, 0);

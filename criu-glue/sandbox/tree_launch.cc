@@ -23,6 +23,8 @@ namespace ppdsm {
 
 namespace {
 
+constexpr int kInitLinkFd = 3;
+
 constexpr std::uint64_t kTreeNamespaces =
     CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
@@ -122,7 +124,9 @@ Status become_init(const SandboxSpec& spec, const std::vector<OwnedFd>& stdio,
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-    ::close_range(3, ~0U, 0);
+    // Init closes it when the program is forked, and so tells the warden.
+    ::dup2(link.fd().get(), kInitLinkFd);
+    ::close_range(kInitLinkFd + 1, ~0U, 0);
     ::execve(kInitPath, argv.data(), environment.data());
     _exit(125);
 }
@@ -163,6 +167,7 @@ Result<LaunchedTree> launch_tree(const SandboxSpec& spec, const std::vector<Owne
             return fail(Code::kUnsupported, "the sandbox cannot start: " + answer.text);
         }
         if (!answer.fds.empty()) tree.terminal = std::move(answer.fds.front());
+        (void)ours.receive();  // The end of the link: the program is forked.
         return {};
     };
     if (Status started = start(); !started) {
