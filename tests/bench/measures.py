@@ -103,19 +103,21 @@ def longest_gaps(records, count):
     return sorted(pick(records, "gap_ms"))[-count:]
 
 
-def one_run(tools, command, dumps, restores):
+def one_run(tools, dumps, restores, command, warm):
     """Records of one run under ppdsm, named as those of the stock runs."""
     records = []
     with Run(tools, command) as run:
         run.wait_round(0)
         for _ in range(dumps):
             time.sleep(0.5)
+            tools.run(warm)
             event = run.checkpoint()
             records.append({"frozen_ms": event["pause_ms"], "cut_ms": event["cut_ms"]})
         run.checkpoint()  # Releases what the program said of the last freeze.
         time.sleep(0.2)
         records += run.gaps()
         for _ in range(restores):
+            tools.run(warm)
             noticed_ms, killed_ms = run.kill_and_restore()
             records.append({"restore_ms": noticed_ms, "kill_to_return_ms": killed_ms})
             time.sleep(0.5)
@@ -130,9 +132,10 @@ def memory(tools, quick):
         rounds, dumps = (1, 3) if quick else (3, 4)
         restores = 2 if mib <= 256 else 0
         samples = {"ppdsm": [], "sandbox": [], "plain": []}
-        measure = {"ppdsm": lambda c=command, d=dumps, r=restores: one_run(tools, c, d, r),
-                   "sandbox": lambda c=command, d=dumps, r=restores: tools.stock_criu(d, r, c),
-                   "plain": lambda c=command, d=dumps, r=restores: tools.plain_criu(d, r, c)}
+        subject = (dumps, restores, command, tools.warm_command(mib))
+        measure = {"ppdsm": lambda s=subject: one_run(tools, *s),
+                   "sandbox": lambda s=subject: tools.stock_criu(*s),
+                   "plain": lambda s=subject: tools.plain_criu(*s)}
         seen = {name: [] for name in samples}
         for round_number in range(rounds):
             for name in rotated(list(measure), round_number):

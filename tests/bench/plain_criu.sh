@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # plain_criu.sh OUT DUMPS RESTORES PROGRAM [ARG...]: `criu dump` and `criu restore` by hand, as CRIU's manual has
 # it, without anything of ppdsm. Run by bench.py inside fresh mount, pid, ipc, uts and net namespaces. $CRIU:
-# how to start CRIU, a word a line. OUT gets stats-dump-N of each dump, restore-N with the milliseconds of each restore,
+# how to start CRIU, a word a line. $BEFORE_EACH: a command run before each dump and restore. OUT gets stats-dump-N of each dump, restore-N with the milliseconds of each restore,
 # and what the program said in output.
 set -euo pipefail
 out=$1 dumps=$2 restores=$3
@@ -21,6 +21,7 @@ for ((i = 0; i < dumps; ++i)); do
     mkdir /run/images
     last=--leave-running
     if [ "$i" = $((dumps - 1)) ] && [ "$restores" -gt 0 ]; then last=; fi
+    eval "${BEFORE_EACH:-}"
     "${command[@]}" dump --tree "$program" --images-dir /run/images --log-file dump.log $last
     cp /run/images/stats-dump "$out/stats-dump-$i"
 done
@@ -30,6 +31,7 @@ said_bytes=$(stat --format %s "$out/output")
 for ((i = 0; i < restores; ++i)); do
     # CRIU restores a file only at the size that it had.
     truncate --size "$said_bytes" "$out/output"
+    eval "${BEFORE_EACH:-}"
     begun=$EPOCHREALTIME
     "${command[@]}" restore --restore-detached --images-dir /run/images --log-file restore.log
     ended=$EPOCHREALTIME

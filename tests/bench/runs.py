@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import shlex
 import signal
 import statistics
 import subprocess
@@ -90,17 +91,23 @@ class Tools:
         done = self.run(command)
         return (time.perf_counter() - begun) * 1000, (cpu() - cpu_begun) * 1000, done.stdout
 
-    def stock_criu(self, dumps, restores, command):
+    def warm_command(self, mib):
+        """What to run before a dump or restore of a program of `mib`: images, memory, and some more."""
+        return [self.program("warm_memory"), str(2 * mib + mib // 4 + 64)]
+
+    def stock_criu(self, dumps, restores, command, warm):
         """CRIU alone in ppdsm's sandbox: records of dumps, restores and gaps."""
-        done = self.run([self.program("stock_criu"), str(dumps), str(restores), *command])
+        done = self.run([self.program("stock_criu"), str(dumps), str(restores), *command],
+                        environment=dict(self.environment, BEFORE_EACH=shlex.join(warm)))
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def plain_criu(self, dumps, restores, command):
+    def plain_criu(self, dumps, restores, command, warm):
         """CRIU by hand. The same records as stock_criu()."""
         out = self.scratch / "plain"
         out.mkdir()
         script = pathlib.Path(__file__).with_name("plain_criu.sh")
-        environment = dict(os.environ, CRIU="\n".join(self.doctor["criu"]["command"]))
+        environment = dict(os.environ, CRIU="\n".join(self.doctor["criu"]["command"]),
+                           BEFORE_EACH=shlex.join(warm))
         self.run(["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child",
                   "--mount-proc", "bash", str(script), str(out), str(dumps), str(restores),
                   *command], environment=environment)

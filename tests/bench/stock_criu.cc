@@ -5,7 +5,8 @@
 // JSON object a dump and a restore.
 //
 // The program must name its process "round ..." when it is ready to be measured (see
-// page_toucher.c). State under $PPDSM_HOME; $PPDSM_LIBEXEC: where the warden and init lie.
+// page_toucher.c). $BEFORE_EACH: a shell command to be run before each dump and restore. State
+// under $PPDSM_HOME; $PPDSM_LIBEXEC: where the warden and init lie.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -42,6 +43,12 @@ double ms_since(std::int64_t begun_us) {
 }
 
 void sleep_ms(int ms) { ::poll(nullptr, 0, ms); }
+
+Status run_before_each() {
+    const char* command = std::getenv("BEFORE_EACH");
+    if (command == nullptr || std::system(command) == 0) return {};
+    return fail(Code::kInvalid, std::string(command) + " failed");
+}
 
 /// The program's standard streams: our ends, its ends, and the names by which CRIU knows the
 /// latter.
@@ -178,6 +185,7 @@ Status Subject::start() {
 
 Status Subject::dump() {
     sleep_ms(kBetweenDumpsMs);
+    PPDSM_TRY(run_before_each());
     const std::int64_t begun_us = monotonic_now_us();
     PPDSM_TRY(link_->socket().send({Type::kDump, {}, {}, {}}));
     PPDSM_TRY(expect(Type::kFrozen));
@@ -202,6 +210,7 @@ Status Subject::dump() {
 
 /// The images of the last dump outlive its warden, since we hold their directory.
 Status Subject::restore() {
+    PPDSM_TRY(run_before_each());
     std::int64_t begun_us = monotonic_now_us();
     link_.reset();
     const double end_ms = ms_since(begun_us);
