@@ -39,7 +39,11 @@ void EventFile::on_restored(std::uint64_t generation) {
     write("restored", {{"generation", generation}});
 }
 void EventFile::on_finished(const Outcome& outcome) {
-    write("finished", {{"exit", outcome.exit_code}, {"failure", outcome.failure}});
+    write("finished", {{"exit", outcome.exit_code},
+                       {"failure", outcome.failure},
+                       {"not_exposed", outcome.refusals.not_exposed},
+                       {"refused_writes", outcome.refusals.writes},
+                       {"more_refusals", outcome.refusals.more}});
 }
 
 }  // namespace ppdsm

@@ -12,6 +12,7 @@
 #include <cstdio>
 
 #include "cli/duration.h"
+#include "cli/refusal_report.h"
 #include "dsm/base/wall_clock.h"
 
 namespace ppdsm {
@@ -55,6 +56,7 @@ FrontEnd::FrontEnd(Loop& loop, Executor& executor, VcPaths paths, bool attached,
       attached_(attached),
       statistics_(statistics),
       live_(executor.record().output == OutputMode::kLive),
+      refusals_log_(paths.refusals()),
       stdin_timer_(loop, [this] { watch_stdin(); }),
       started_us_(monotonic_now_us()) {
     delivered_file_.reset(::open(paths.delivered().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -196,7 +198,7 @@ void FrontEnd::on_preview(Stream stream, ByteView data) {
 void FrontEnd::deliver() {
     if (!attached_ || delivering_) return;
     if (delivered_bytes_ >= released_bytes_) {
-        if (outcome_) loop_.stop();
+        if (outcome_) finish();
         return;
     }
     delivering_ = true;
@@ -281,9 +283,15 @@ void FrontEnd::on_finished(const Outcome& outcome) {
     if (!outcome.failure.empty()) say(outcome.failure);
     report_files(outcome.files);
     if (statistics_) report_statistics();
-    if (!attached_) return loop_.stop();
+    if (!attached_ || live_) return finish();
     deliver();
-    if (live_) loop_.stop();
+}
+
+/// After the program's own output.
+void FrontEnd::finish() {
+    const Advice advice{executor_.record().uid, refusals_log_};
+    for (const std::string& line : describe_refusals(outcome_->refusals, advice)) say(line);
+    loop_.stop();
 }
 
 void FrontEnd::report_files(const ApplyReport& files) const {

@@ -51,12 +51,14 @@ private:
     void say(const std::string& line) const;
     void report_files(const ApplyReport& files) const;
     void report_statistics() const;
+    void finish();
 
     Loop& loop_;
     Executor& executor_;
     bool attached_;
     bool statistics_;
     bool live_;
+    std::filesystem::path refusals_log_;
     OwnedFd delivered_file_;
     std::uint64_t delivered_bytes_ = 0;
     std::uint64_t released_bytes_ = 0;

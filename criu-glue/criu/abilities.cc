@@ -153,7 +153,8 @@ void add_isolation(std::vector<Ability>& list) {
         "after a restart of the machine, or on another one, CLOCK_MONOTONIC jumps in restored "
         "programs",
         "a kernel 5.6 or newer with CONFIG_TIME_NS=y");
-    add("fuse", false, probe_fuse(), "files of another machine must be copied before the run",
+    add("fuse", false, probe_fuse(),
+        "files that a program asked for and was not shown are not named at the end of its run",
         "modprobe fuse; chmod 0666 /dev/fuse (the usual mode); in a container: pass the device in");
     add("cgroups", false, probe_cgroups(),
         "--memory and --cpus are not enforced, and machines are not shared fairly between runs",

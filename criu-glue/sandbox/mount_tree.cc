@@ -71,10 +71,13 @@ Status mount_overlay(const SandboxMount& mount, const std::string& target, bool 
 
 std::string prepared_path(const SandboxMount& mount) { return "/run/ppdsm/mounts/" + mount.key(); }
 
-Status prepare_mounts(const SandboxSpec& spec, bool privileged) {
+Status bind_skeleton(const SandboxSpec& spec) {
     PPDSM_TRY(make_directories(kTreeRoot));
+    return bind_mount(spec.skeleton, kTreeRoot, true);
+}
+
+Status prepare_mounts(const SandboxSpec& spec, bool privileged) {
     PPDSM_TRY(make_directories("/run/ppdsm/mounts"));
-    PPDSM_TRY(bind_mount(spec.skeleton, kTreeRoot, true));
     for (const SandboxMount& mount : spec.mounts) {
         const std::string path = prepared_path(mount);
         PPDSM_TRY(make_mount_point(mount.source, path));

@@ -11,13 +11,16 @@
 
 namespace ppdsm {
 
-/// Where the warden binds the skeleton in its private mount namespace.
+/// Where the warden mounts the sandbox's root in its private mount namespace.
 inline constexpr const char* kTreeRoot = "/run/ppdsm/root";
 
 /// Where the warden has prepared this mount.
 std::string prepared_path(const SandboxMount& mount);
 
-/// Binds the skeleton at kTreeRoot and prepares every mount of the spec.
+/// Where there is no FUSE: the skeleton itself, read-only, at kTreeRoot.
+Status bind_skeleton(const SandboxSpec& spec);
+
+/// Prepares every mount of the spec but the root.
 Status prepare_mounts(const SandboxSpec& spec, bool privileged);
 
 /// In the sandbox's own namespaces: puts the mounts together, makes them the root, mounts proc and

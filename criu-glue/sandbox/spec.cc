@@ -15,19 +15,21 @@ std::string SandboxMount::key() const {
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SandboxMount, kind, target, source, upper, work)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SandboxSpec, skeleton, mounts, hostname, uid, gid, host_network,
-                                   terminal, program, arguments, environment, working_directory,
-                                   criu_command, tree_cgroups)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SandboxSpec, skeleton, refusals_log, private_directories, mounts,
+                                   hostname, uid, gid, host_network, terminal, program, arguments,
+                                   environment, working_directory, criu_command, tree_cgroups)
 
 namespace {
 
 template <std::string (*Convert)(const std::string&)>
 void convert_strings(SandboxSpec& spec) {
-    for (std::string* text : {&spec.skeleton, &spec.program, &spec.working_directory}) {
+    for (std::string* text :
+         {&spec.skeleton, &spec.refusals_log, &spec.program, &spec.working_directory}) {
         *text = Convert(*text);
     }
     for (std::vector<std::string>* list :
-         {&spec.arguments, &spec.environment, &spec.criu_command, &spec.tree_cgroups}) {
+         {&spec.private_directories, &spec.arguments, &spec.environment, &spec.criu_command,
+          &spec.tree_cgroups}) {
         for (std::string& text : *list) text = Convert(text);
     }
     for (SandboxMount& mount : spec.mounts) {

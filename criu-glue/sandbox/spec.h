@@ -24,7 +24,9 @@ struct SandboxMount {
 
 struct SandboxSpec {
     std::string skeleton;  ///< Host directory that becomes "/", read-only, with all mount points.
-    std::vector<SandboxMount> mounts;  ///< In mounting order: outer before inner.
+    std::string refusals_log;  ///< Host file that gets what the program asked for in vain.
+    std::vector<std::string> private_directories;  ///< Of the host: see RootView.
+    std::vector<SandboxMount> mounts;              ///< In mounting order: outer before inner.
     std::string hostname;
     std::uint32_t uid = 0;  ///< The program's, inside and outside alike.
     std::uint32_t gid = 0;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,6 +71,7 @@ Status Warden::handle(WardenMessage message) {
     // A program that ended under CRIU's hands has ended; that CRIU failed over it is no news.
     PPDSM_TRY(reap());
     if (ended_ || !end_reason_.empty()) return {};
+    PPDSM_TRY(check_root());
     const bool is_transient = done.error().code() == Code::kUnavailable;
     return executor_.send({Type::kFailed,
                            {is_transient ? 1U : 0U, 0},
@@ -100,7 +102,9 @@ Status Warden::reap() {
         int status = 0;
         ::waitpid(pid, &status, 0);
         info = {};
+        if (pid == root_server_) return fail(Code::kUnavailable, "the root's server has died");
         if (pid != init_) continue;
+        PPDSM_TRY(check_root());
         int program_status =
             SIGKILL;  // Killed before it could tell: its whole tree died by SIGKILL.
         const bool told = WIFEXITED(status) && name &&
@@ -112,6 +116,17 @@ Status Warden::reap() {
              {static_cast<std::uint64_t>(program_status), static_cast<std::uint64_t>(status)},
              end_reason_,
              {}}));
+    }
+    return {};
+}
+
+/// A root that died has shown the program errors that it must not have seen: nothing that came
+/// after may count. statfs(2) is never answered from the kernel's memory, and a dead root stays
+/// dead.
+Status Warden::check_root() const {
+    struct statfs info{};
+    if (::statfs(kTreeRoot, &info) != 0) {
+        return fail(Code::kUnavailable, "the sandbox's root is gone");
     }
     return {};
 }
@@ -159,6 +174,8 @@ Status Warden::dump() {
     const Status dumped =
         criu_dump(criu_options(false), init_, [&](const std::string& event, OwnedFd) {
             if (event != "post-dump") return true;
+            cut = check_root();
+            if (!cut) return false;
             cut = executor_.send({Type::kFrozen, {}, {}, {}}).and_then([&]() -> Status {
                 PPDSM_ASSIGN(const WardenMessage answer, executor_.receive());
                 if (answer.type != Type::kCutDone || answer.numbers[0] != 1) {

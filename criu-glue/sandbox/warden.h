@@ -15,10 +15,15 @@ namespace ppdsm {
 
 class Warden {
 public:
-    Warden(SandboxSpec spec, MessageSocket executor, bool privileged)
-        : spec_(std::move(spec)), executor_(std::move(executor)), privileged_(privileged) {}
+    /// `root_server`: the process behind the sandbox's root; 0: there is none.
+    Warden(SandboxSpec spec, MessageSocket executor, bool privileged, pid_t root_server)
+        : spec_(std::move(spec)),
+          executor_(std::move(executor)),
+          privileged_(privileged),
+          root_server_(root_server) {}
 
-    /// Serves until the executor hangs up or a tree has ended.
+    /// Serves until the executor hangs up or a tree has ended. kUnavailable: the sandbox's root is
+    /// gone, and with it the sandbox; the caller ends, as if it had been killed itself.
     Status serve();
 
 private:
@@ -29,6 +34,7 @@ private:
     Status restore(WardenMessage message);
     Status announce(WardenMessage::Type type, OwnedFd terminal);
     Status reap();
+    Status check_root() const;
     void end_tree(const std::string& why);
     Result<OwnedFd> fresh_image_directory();
     [[nodiscard]] std::string image_path() const;
@@ -39,6 +45,7 @@ private:
     SandboxSpec spec_;
     MessageSocket executor_;
     bool privileged_;
+    pid_t root_server_;
     pid_t init_ = 0;
     std::string end_reason_;  ///< Why we ended the tree ourselves.
     OwnedFd images_;

@@ -28,6 +28,7 @@
 
 #include "criu-glue/sandbox/message_socket.h"
 #include "criu-glue/sandbox/mount_tree.h"
+#include "criu-glue/sandbox/root_server.h"
 #include "criu-glue/sandbox/warden.h"
 #include "dsm/base/files.h"
 
@@ -81,21 +82,43 @@ Status make_mounts_private() {
     return {};
 }
 
+/// Mounts the sandbox's root and starts its server, whose pid is returned. 0: this machine has no
+/// FUSE for us, and the bare skeleton serves.
+Result<pid_t> make_root(const SandboxSpec& spec, MessageSocket& executor) {
+    Result<OwnedFd> device = mount_root();
+    if (!device) {
+        PPDSM_TRY(bind_skeleton(spec));
+        return 0;
+    }
+    PPDSM_ASSIGN(RefusalLog log, RefusalLog::open(spec.refusals_log));
+    const pid_t server = ::fork();
+    if (server < 0) return fail_errno("fork the root's server");
+    if (server == 0) {
+        executor = MessageSocket{OwnedFd()};
+        serve_root(*std::move(device), RootView(spec.skeleton, spec.private_directories),
+                   std::move(log));
+    }
+    return server;
+}
+
 /// The pid namespace's init: everything of the sandbox dies with it.
 [[noreturn]] void run_warden(SandboxSpec spec, MessageSocket executor, bool privileged) {
-    const auto prepare = [&]() -> Status {
+    const auto prepare = [&]() -> Result<pid_t> {
         PPDSM_TRY(make_mounts_private());
         if (!spec.host_network) PPDSM_TRY(raise_loopback());
-        return prepare_mounts(spec, privileged);
+        PPDSM_ASSIGN(const pid_t root_server, make_root(spec, executor));
+        PPDSM_TRY(prepare_mounts(spec, privileged));
+        return root_server;
     };
-    Status served = prepare();
-    if (!served) {
-        (void)executor.send({WardenMessage::Type::kFailed, {}, served.error().message(), {}});
+    const Result<pid_t> root_server = prepare();
+    if (!root_server) {
+        (void)executor.send({WardenMessage::Type::kFailed, {}, root_server.error().message(), {}});
         _exit(125);
     }
-    Warden warden(std::move(spec), std::move(executor), privileged);
-    served = warden.serve();
-    const bool alone = !served && served.error().code() == Code::kUnavailable;  // No executor.
+    Warden warden(std::move(spec), std::move(executor), privileged, *root_server);
+    const Status served = warden.serve();
+    // Without executor or root: who is there sees that we end.
+    const bool alone = !served && served.error().code() == Code::kUnavailable;
     if (!served && !alone)
         std::fprintf(stderr, "ppdsm-warden: %s\n", served.error().message().c_str());
     _exit(served ? 0 : 125);

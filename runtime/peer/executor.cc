@@ -278,6 +278,7 @@ void Executor::conclude(Outcome outcome) {
     for (const CheckpointDone& done : std::exchange(waiting_, {})) {
         done(fail(Code::kUnavailable, "the program has ended"));
     }
+    outcome.refusals = read_refusals(setup_.paths.refusals());
     notify([&](ExecutorObserver& observer) { observer.on_finished(outcome); });
 }
 

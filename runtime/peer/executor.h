@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "criu-glue/criu/locate_criu.h"
+#include "criu-glue/sandbox/refusal_log.h"
 #include "criu-glue/sandbox/warden_link.h"
 #include "dsm/io/loop.h"
 #include "runtime/peer/cgroup.h"
@@ -41,6 +42,7 @@ struct Outcome {
     int exit_code = 0;    ///< As the shell would report it; 125: ppdsm failed.
     std::string failure;  ///< Why, when ppdsm failed or ended the run.
     ApplyReport files;    ///< What was written at home.
+    Refusals refusals;    ///< What the program asked for in vain.
 };
 
 struct RunStatistics {

@@ -41,6 +41,8 @@ SandboxSpec Executor::sandbox_spec() const {
     ::uname(&names);
     spec.hostname = names.nodename;
     spec.skeleton = view_.skeleton;
+    spec.refusals_log = setup_.paths.refusals();
+    spec.private_directories = {home_.directory()};
     spec.mounts = view_.mounts;
     spec.uid = record.uid;
     spec.gid = record.gid;

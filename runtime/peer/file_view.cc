@@ -39,12 +39,6 @@ std::string home_directory_of(std::uint32_t uid) {
     return entry == nullptr ? "" : entry->pw_dir;
 }
 
-/// A place whose exposure as a whole would surprise its owner.
-bool is_too_wide(const fs::path& path, std::uint32_t uid) {
-    return path == "/" || path == "/home" || path == "/etc" || path == "/var" || path == "/tmp" ||
-           path == home_directory_of(uid);
-}
-
 class Builder {
 public:
     Builder(const VcRecord& record, const VcPaths& paths) : record_(record), run_(paths.run()) {
@@ -222,6 +216,11 @@ Result<FileView> build_file_view(const VcRecord& record, const VcPaths& paths, c
     Builder builder(record, paths);
     PPDSM_TRY(builder.build(home, init_executable));
     return builder.take();
+}
+
+bool is_too_wide(const fs::path& path, std::uint32_t uid) {
+    return path == "/" || path == "/home" || path == "/etc" || path == "/var" || path == "/tmp" ||
+           path == home_directory_of(uid);
 }
 
 Status check_working_directory(const VcRecord& record) {

@@ -3,6 +3,7 @@
 //   commits.log  the commit log: the only truth about how far it has come
 //   output.log   everything the program wrote; what lies before the last commit's offset counts
 //   input.log    everything the program was given (stdin, signals), before it was given it
+//   refusals.log what the program asked for and did not get, by path
 //   applied      with --files commit: what the last generation left at home
 //   delivered    how much of output.log the front-end has had
 //   manifests/   one file a generation;  chunks/  the chunk store
@@ -29,6 +30,7 @@ struct VcPaths {
     [[nodiscard]] std::filesystem::path commits() const { return directory / "commits.log"; }
     [[nodiscard]] std::filesystem::path output() const { return directory / "output.log"; }
     [[nodiscard]] std::filesystem::path input() const { return directory / "input.log"; }
+    [[nodiscard]] std::filesystem::path refusals() const { return directory / "refusals.log"; }
     [[nodiscard]] std::filesystem::path applied() const { return directory / "applied"; }
     [[nodiscard]] std::filesystem::path delivered() const { return directory / "delivered"; }
     [[nodiscard]] std::filesystem::path manifests() const { return directory / "manifests"; }

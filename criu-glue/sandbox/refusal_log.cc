@@ -1,0 +1,82 @@
+#include "criu-glue/sandbox/refusal_log.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+#include "dsm/base/files.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr const char* kNotExposedKey = "not_exposed";
+constexpr const char* kWriteKey = "refused_write";
+constexpr const char* kMoreKey = "more";
+
+class Reader {
+public:
+    void take(const std::string& line) {
+        const Json entry = Json::parse(line, nullptr, false);
+        if (!entry.is_object()) return;
+        if (entry.contains(kMoreKey)) refusals_.more = true;
+        take_path(entry, kWriteKey, writes_, refusals_.writes);
+        take_path(entry, kNotExposedKey, not_exposed_, refusals_.not_exposed);
+    }
+    Refusals result() {
+        std::erase_if(refusals_.not_exposed,
+                      [this](const std::string& path) { return writes_.contains(path); });
+        return std::move(refusals_);
+    }
+
+private:
+    void take_path(const Json& entry, const char* key, std::set<std::string>& seen,
+                   std::vector<std::string>& list) {
+        const auto found = entry.find(key);
+        if (found == entry.end() || !found->is_string()) return;
+        std::string path = utf8_to_bytes(found->get<std::string>());
+        if (seen.contains(path)) return;
+        if (seen.size() >= RefusalLog::kMostPaths) {
+            refusals_.more = true;
+            return;
+        }
+        seen.insert(path);
+        list.push_back(std::move(path));
+    }
+
+    Refusals refusals_;
+    std::set<std::string> writes_;
+    std::set<std::string> not_exposed_;
+};
+
+}  // namespace
+
+Result<RefusalLog> RefusalLog::open(const std::filesystem::path& path) {
+    PPDSM_ASSIGN(OwnedFd file, open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0600));
+    return RefusalLog(std::move(file));
+}
+
+void RefusalLog::note(Kind kind, const std::string& path) {
+    if (noted_.size() > kMostPaths || !noted_.emplace(kind, path).second) return;
+    Json line = Json::object();
+    if (noted_.size() > kMostPaths) {
+        line[kMoreKey] = true;
+    } else {
+        line[kind == Kind::kWrite ? kWriteKey : kNotExposedKey] = bytes_to_utf8(path);
+    }
+    (void)write_all(file_, as_bytes(line.dump() + "\n"));
+}
+
+Refusals read_refusals(const std::filesystem::path& path) {
+    Reader reader;
+    std::ifstream file(path, std::ios::binary);
+    for (std::string line; std::getline(file, line);) reader.take(line);
+    return reader.result();
+}
+
+}  // namespace ppdsm
