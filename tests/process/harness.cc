@@ -209,8 +209,10 @@ void write_text(const fs::path& path, std::string_view text, unsigned mode) {
 }
 
 std::string read_whole(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    const std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();  // Does not throw where a process of /proc has just gone.
+    return text.str();
 }
 
 std::vector<Event> read_events(const fs::path& path) {
