@@ -80,18 +80,6 @@ Program find_program(const std::string& name) {
     return best;
 }
 
-Result<Exposure> parse_exposure(const std::string& text) {
-    Exposure exposure{text, false};
-    if (text.ends_with(":rw") || text.ends_with(":ro")) {
-        exposure.writable = text.ends_with(":rw");
-        exposure.path = text.substr(0, text.size() - 3);
-    }
-    std::error_code error;
-    exposure.path = fs::canonical(exposure.path, error);
-    if (error) return fail(Error::from_errno("--expose " + text, error.value()));
-    return exposure;
-}
-
 std::vector<std::string> build_environment(const std::vector<std::string>& additions) {
     std::vector<std::string> environment;
     for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);

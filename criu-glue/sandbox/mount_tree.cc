@@ -67,6 +67,24 @@ Status mount_overlay(const SandboxMount& mount, const std::string& target, bool 
     return mount_at("overlay", target, "overlay", 0, options.c_str());
 }
 
+Status mount_union(const SandboxMount& mount, const std::string& target, bool privileged) {
+    const std::string options = "lowerdir=" + escape_option(mount.source) + ":" + kTreeRoot +
+                                escape_option(mount.target) + (privileged ? "" : ",userxattr");
+    return mount_at("overlay", target, "overlay", MS_RDONLY, options.c_str());
+}
+
+Status prepare_mount(const SandboxMount& mount, bool privileged) {
+    const std::string path = prepared_path(mount);
+    PPDSM_TRY(make_mount_point(mount.source, path));
+    switch (mount.kind) {
+        case SandboxMount::Kind::kReadOnlyBind: return bind_mount(mount.source, path, true);
+        case SandboxMount::Kind::kBind: return bind_mount(mount.source, path, false);
+        case SandboxMount::Kind::kOverlay: return mount_overlay(mount, path, privileged);
+        case SandboxMount::Kind::kUnion: return mount_union(mount, path, privileged);
+    }
+    return fail(Code::kCorrupt, "unknown kind of mount at " + mount.target);
+}
+
 }  // namespace
 
 std::string prepared_path(const SandboxMount& mount) { return "/run/ppdsm/mounts/" + mount.key(); }
@@ -78,16 +96,7 @@ Status bind_skeleton(const SandboxSpec& spec) {
 
 Status prepare_mounts(const SandboxSpec& spec, bool privileged) {
     PPDSM_TRY(make_directories("/run/ppdsm/mounts"));
-    for (const SandboxMount& mount : spec.mounts) {
-        const std::string path = prepared_path(mount);
-        PPDSM_TRY(make_mount_point(mount.source, path));
-        if (mount.kind == SandboxMount::Kind::kOverlay) {
-            PPDSM_TRY(mount_overlay(mount, path, privileged));
-        } else {
-            const bool read_only = mount.kind == SandboxMount::Kind::kReadOnlyBind;
-            PPDSM_TRY(bind_mount(mount.source, path, read_only));
-        }
-    }
+    for (const SandboxMount& mount : spec.mounts) PPDSM_TRY(prepare_mount(mount, privileged));
     return {};
 }
 

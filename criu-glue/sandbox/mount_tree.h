@@ -20,7 +20,7 @@ std::string prepared_path(const SandboxMount& mount);
 /// Where there is no FUSE: the skeleton itself, read-only, at kTreeRoot.
 Status bind_skeleton(const SandboxSpec& spec);
 
-/// Prepares every mount of the spec but the root.
+/// Prepares every mount of the spec; the root is there already.
 Status prepare_mounts(const SandboxSpec& spec, bool privileged);
 
 /// In the sandbox's own namespaces: puts the mounts together, makes them the root, mounts proc and

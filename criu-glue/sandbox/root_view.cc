@@ -27,11 +27,11 @@ void clear_times(struct stat& info) { info.st_atim = info.st_mtim = info.st_ctim
 
 RootNode RootView::find(const std::string& path) const {
     RootNode node;
-    if (::lstat(source(path).c_str(), &node.info) == 0) {
+    if (::lstat(source(path).c_str(), &node.info) == 0 || find_union(path, node.info)) {
         node.kind = RootNode::Kind::kOwn;
     } else if (is_nameless(path)) {
         return {};
-    } else if (struct stat at_home{}; ::lstat((home_ + path).c_str(), &at_home) != 0) {
+    } else if (struct stat at_home{}; ::lstat((sources_.home + path).c_str(), &at_home) != 0) {
         return {};
     } else if (!S_ISDIR(at_home.st_mode)) {
         return {RootNode::Kind::kHidden, {}};
@@ -46,10 +46,19 @@ RootNode RootView::find(const std::string& path) const {
     return node;
 }
 
+bool RootView::find_union(const std::string& path, struct stat& info) const {
+    return std::any_of(sources_.unions.begin(), sources_.unions.end(), [&](const auto& above) {
+        const auto& [target, directory] = above;
+        return is_within(path, target) &&
+               ::lstat((directory + path.substr(target.size())).c_str(), &info) == 0 &&
+               S_ISDIR(info.st_mode);
+    });
+}
+
 bool RootView::is_nameless(const std::string& path) const {
     const auto covers = [&](std::string_view directory) { return is_within(path, directory); };
     return is_machine_path(path) ||
-           std::any_of(private_directories_.begin(), private_directories_.end(), covers);
+           std::any_of(sources_.private_paths.begin(), sources_.private_paths.end(), covers);
 }
 
 bool is_machine_path(std::string_view path) {

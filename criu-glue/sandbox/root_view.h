@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ppdsm {
@@ -31,27 +32,32 @@ struct RootNode {
     [[nodiscard]] bool is_shown() const { return kind == Kind::kOwn || kind == Kind::kPhantom; }
 };
 
+struct RootSources {
+    std::string skeleton;  ///< Host directory with what is shown.
+    /// Absolute paths at home that stay unseen and unnamed with all below.
+    std::vector<std::string> private_paths;
+    /// Target and source of directories that an overlay shows above the root's at the same place:
+    /// what both have is joined, and its listing asked of both.
+    std::vector<std::pair<std::string, std::string>> unions;
+    std::string home;  ///< The directory that is "/" at home, for tests.
+};
+
 class RootView {
 public:
-    /// `private_directories`: absolute paths at home that stay unseen and unnamed with all below.
-    /// `home`: the directory that is "/" at home, for tests.
-    RootView(std::string skeleton, std::vector<std::string> private_directories,
-             std::string home = {})
-        : skeleton_(std::move(skeleton)),
-          private_directories_(std::move(private_directories)),
-          home_(std::move(home)) {}
+    explicit RootView(RootSources sources) : sources_(std::move(sources)) {}
 
     /// `path`: absolute inside the sandbox, without "." and "..".
     [[nodiscard]] RootNode find(const std::string& path) const;
     /// The host's path behind a kOwn path.
-    [[nodiscard]] std::string source(const std::string& path) const { return skeleton_ + path; }
+    [[nodiscard]] std::string source(const std::string& path) const {
+        return sources_.skeleton + path;
+    }
 
 private:
     [[nodiscard]] bool is_nameless(const std::string& path) const;
+    bool find_union(const std::string& path, struct stat& info) const;
 
-    std::string skeleton_;
-    std::vector<std::string> private_directories_;
-    std::string home_;
+    RootSources sources_;
 };
 
 /// The machine's own directories, whose files are nobody's to expose: programs look there as a

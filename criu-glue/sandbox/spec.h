@@ -10,7 +10,12 @@
 namespace ppdsm {
 
 struct SandboxMount {
-    enum class Kind : std::uint8_t { kReadOnlyBind, kBind, kOverlay };
+    enum class Kind : std::uint8_t {
+        kReadOnlyBind,
+        kBind,
+        kOverlay,
+        kUnion,  ///< Read-only: `source` above what the sandbox's root has at `target`.
+    };
     Kind kind = Kind::kReadOnlyBind;
     std::string
         target;  ///< Absolute path inside the sandbox; its mount point exists in the skeleton.
@@ -25,8 +30,8 @@ struct SandboxMount {
 struct SandboxSpec {
     std::string skeleton;  ///< Host directory that becomes "/", read-only, with all mount points.
     std::string refusals_log;  ///< Host file that gets what the program asked for in vain.
-    std::vector<std::string> private_directories;  ///< Of the host: see RootView.
-    std::vector<SandboxMount> mounts;              ///< In mounting order: outer before inner.
+    std::vector<std::string> private_paths;  ///< Of the host: see RootView.
+    std::vector<SandboxMount> mounts;        ///< In mounting order: outer before inner.
     std::string hostname;
     std::uint32_t uid = 0;  ///< The program's, inside and outside alike.
     std::uint32_t gid = 0;

@@ -82,6 +82,16 @@ Status make_mounts_private() {
     return {};
 }
 
+RootSources root_sources(const SandboxSpec& spec) {
+    RootSources sources{spec.skeleton, spec.private_paths, {}, {}};
+    for (const SandboxMount& mount : spec.mounts) {
+        if (mount.kind == SandboxMount::Kind::kUnion) {
+            sources.unions.emplace_back(mount.target, mount.source);
+        }
+    }
+    return sources;
+}
+
 /// Mounts the sandbox's root and starts its server, whose pid is returned. 0: this machine has no
 /// FUSE for us, and the bare skeleton serves.
 Result<pid_t> make_root(const SandboxSpec& spec, MessageSocket& executor) {
@@ -95,8 +105,7 @@ Result<pid_t> make_root(const SandboxSpec& spec, MessageSocket& executor) {
     if (server < 0) return fail_errno("fork the root's server");
     if (server == 0) {
         executor = MessageSocket{OwnedFd()};
-        serve_root(*std::move(device), RootView(spec.skeleton, spec.private_directories),
-                   std::move(log));
+        serve_root(*std::move(device), RootView(root_sources(spec)), std::move(log));
     }
     return server;
 }

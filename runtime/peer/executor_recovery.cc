@@ -42,7 +42,9 @@ SandboxSpec Executor::sandbox_spec() const {
     spec.hostname = names.nodename;
     spec.skeleton = view_.skeleton;
     spec.refusals_log = setup_.paths.refusals();
-    spec.private_directories = {home_.directory()};
+    spec.private_paths = {home_.directory()};
+    // Who asks for a name server without a network misses none.
+    if (!record.host_network) spec.private_paths.emplace_back("/etc/resolv.conf");
     spec.mounts = view_.mounts;
     spec.uid = record.uid;
     spec.gid = record.gid;

@@ -70,6 +70,7 @@ private:
     Status add_exposure(const Exposure& exposure);
     Status add_place(const std::string& name, SandboxMount::Kind kind, unsigned mode);
     void add_read_only(const std::string& path, const std::string& source);
+    void add_link(const fs::path& path, const fs::path& target);
     bool is_exposed(const fs::path& path) const;
 
     const VcRecord& record_;
@@ -118,12 +119,26 @@ Status Builder::add_system(const Home& home) {
         }
     }
     PPDSM_ASSIGN(const fs::path etc, harmless_etc(home.cache()));
-    add_read_only("/etc", etc);
+    view_.mounts.push_back({SandboxMount::Kind::kUnion, "/etc", etc, {}, {}});
     return {};
 }
 
 void Builder::add_read_only(const std::string& path, const std::string& source) {
     view_.mounts.push_back({SandboxMount::Kind::kReadOnlyBind, path, source, {}, {}});
+}
+
+/// Not where something is mounted, or where the skeleton has a link of its own.
+void Builder::add_link(const fs::path& path, const fs::path& target) {
+    const bool is_covered =
+        std::any_of(view_.mounts.begin(), view_.mounts.end(), [&](const SandboxMount& mount) {
+            if (mount.kind == SandboxMount::Kind::kUnion) return false;
+            return is_within(mount.target, path) || is_within(path, mount.target);
+        });
+    if (is_covered) return;
+    const fs::path link = view_.skeleton / path.relative_path();
+    std::error_code ignored;  // The skeleton's own stays.
+    fs::create_directories(link.parent_path(), ignored);
+    fs::create_symlink(target, link, ignored);
 }
 
 bool Builder::is_exposed(const fs::path& path) const {
@@ -155,6 +170,7 @@ Status Builder::add_working_directory() {
 Status Builder::add_exposure(const Exposure& exposure) {
     struct stat info{};
     if (::stat(exposure.path.c_str(), &info) != 0) return fail_errno("--expose " + exposure.path);
+    for (const auto& [path, target] : exposure.links) add_link(path, target);
     if (!exposure.writable) {
         add_read_only(exposure.path, exposure.path);
         return {};
@@ -195,6 +211,8 @@ Status Builder::add_place(const std::string& name, SandboxMount::Kind kind, unsi
 Result<fs::path> backing_path(const FileView& view, const std::string& target) {
     const SandboxMount* innermost = nullptr;
     for (const SandboxMount& mount : view.mounts) {
+        // What a union is joined with is in the skeleton; its source is not ours to add to.
+        if (mount.kind == SandboxMount::Kind::kUnion) continue;
         if (mount.target == target || !is_within(target, mount.target)) continue;
         if (innermost == nullptr || mount.target.size() > innermost->target.size())
             innermost = &mount;

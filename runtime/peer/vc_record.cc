@@ -9,7 +9,7 @@ namespace ppdsm {
 
 using Json = nlohmann::json;
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposure, path, writable)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Exposure, path, writable, links)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VcRecord, id, name, program, arguments, environment,
                                    working_directory, exposures, uid, gid, created_unix_ms,
                                    terminal, detached, host_network, require_checkpoints, recover,
@@ -26,7 +26,10 @@ void convert_strings(VcRecord& record) {
     for (std::vector<std::string>* list : {&record.arguments, &record.environment}) {
         for (std::string& text : *list) text = Convert(text);
     }
-    for (Exposure& exposure : record.exposures) exposure.path = Convert(exposure.path);
+    for (Exposure& exposure : record.exposures) {
+        exposure.path = Convert(exposure.path);
+        for (auto& [path, target] : exposure.links) path = Convert(path), target = Convert(target);
+    }
 }
 
 }  // namespace

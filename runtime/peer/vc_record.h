@@ -6,15 +6,10 @@
 #include <vector>
 
 #include "dsm/base/result.h"
+#include "runtime/peer/exposure.h"
 #include "runtime/peer/home.h"
 
 namespace ppdsm {
-
-struct Exposure {
-    std::string path;  ///< Absolute, at home and inside alike.
-    bool writable = false;
-    bool operator==(const Exposure&) const = default;
-};
 
 enum class OutputMode : std::uint8_t { kCommitted, kLive };
 enum class FilesMode : std::uint8_t { kEnd, kCommit };

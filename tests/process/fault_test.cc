@@ -1,7 +1,7 @@
 // Goal: killed at its worst moments, the executor leaves a state from which the next one goes on,
-// with the same output and files as a run that nobody disturbed; so do CRIU and the warden, within
-// one run. Method: PPDSM_FAULT kills the executor at named places; CRIU and the warden are caught
-// at work and killed from outside.
+// with the same output and files as a run that nobody disturbed; so do CRIU, the warden and its
+// root server, within one run. Method: PPDSM_FAULT kills the executor at named places; CRIU and the
+// warden are caught at work and killed from outside.
 #include <signal.h>
 
 #include <tuple>
@@ -171,13 +171,37 @@ std::string victim_name(const testing::TestParamInfo<const char*>& info) {
     const std::string victim = info.param;
     if (victim == "swrk") return "Criu";
     if (victim == "ppdsm-warden") return "Warden";
+    if (victim == "ppdsm-root") return "RootServer";
     return victim == "ppdsm-init" ? "Init" : "Root";
 }
 INSTANTIATE_TEST_SUITE_P(Faults, DuringADump,
-                         testing::Values("swrk", "ppdsm-warden", "ppdsm-init", "large_memory"),
+                         testing::Values("swrk", "ppdsm-warden", "ppdsm-root", "ppdsm-init",
+                                         "large_memory"),
                          victim_name);
-INSTANTIATE_TEST_SUITE_P(Faults, DuringARestore, testing::Values("swrk", "ppdsm-warden"),
-                         victim_name);
+INSTANTIATE_TEST_SUITE_P(Faults, DuringARestore,
+                         testing::Values("swrk", "ppdsm-warden", "ppdsm-root"), victim_name);
+
+// The program asks the root all the time and tells every answer: one that came from a dying server
+// would show.
+TEST_F(Faults, ADeathOfTheRootsServerIsRecovered) {
+    const Arguments argv = {
+        "sh", "-c",
+        "i=0; while [ $i -lt 3000 ]; do cat /none.$i; i=$((i+1)); echo $i; done 2>&1; exit 7"};
+    const Outcome plain = run_plain(argv, directory("plain"));
+    const auto exec = start_exec(options(), argv, directory("work"));
+    Rng rng;
+    std::size_t kills = 0;
+    for (; kills < 3 && wait_for_events("restored", kills, *exec) &&
+           wait_for_events("checkpoint_committed", 2 * kills + 1, *exec) && !exec->has_ended();
+         ++kills) {
+        wait_until([&] { return exec->has_ended(); }, Seconds(0.3 * rng.fraction()));
+        const pid_t server = find_process("ppdsm-root");
+        if (server == 0 || kill(server, SIGKILL) != 0) break;
+    }
+    EXPECT_GE(kills, 1U);
+    expect_same(plain, exec->wait(kDeadline));
+    EXPECT_GE(count_events(events(), "restored"), 1U);
+}
 
 }  // namespace
 }  // namespace ppdsm::process_test
