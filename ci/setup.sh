@@ -19,7 +19,7 @@ flatbuffers-compiler  # their schemas
 liblz4-dev            # compresses chunks
 libxxhash-dev         # names chunks
 libssl-dev            # encrypted links between peers
-libfuse3-dev          # the view of files that live on another peer
+libfuse3-dev          # the sandbox's root, which sees what a program asks for
 libprotobuf-c-dev     # CRIU's service protocol and image files
 protobuf-c-compiler   # their schemas
 libexpected-dev       # results as values
