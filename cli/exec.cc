@@ -172,22 +172,18 @@ Result<OwnedFd> become_detached(const VcPaths& paths) {
     return ready;
 }
 
-Result<CriuInstallation> find_criu(const Home& home) {
-    // Without privileges CRIU looks for a tree's mapped files under its own root, not the tree's.
-    if (::geteuid() != 0) {
-        return fail(Code::kUnsupported,
-                    "checkpoints of a sandboxed program need root; run ppdsm with sudo");
-    }
-    return locate_criu(home.cache());
-}
-
 /// Hosts the peer of one VC until its run has ended.
 Result<int> host(const Home& home, const VcPaths& paths, const VcRecord& record,
                  const ExecOptions& options, OwnedFd ready) {
     Executor::Setup setup{paths, record, {}, {}, {}};
     PPDSM_ASSIGN(setup.libexec, find_libexec());
+    // Its sandbox and its checkpoints are of the other kind, and its files the other's.
+    if (record.uid != ::getuid()) {
+        return fail(Code::kInvalid, paths.id() + " was started by user " +
+                                        std::to_string(record.uid) + "; resume it as that user");
+    }
     if (record.checkpoint_every_ms >= 0) {
-        Result<CriuInstallation> criu = find_criu(home);
+        Result<CriuInstallation> criu = locate_criu(home.cache());
         if (criu) {
             setup.criu = *std::move(criu);
         } else {

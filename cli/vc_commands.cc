@@ -198,10 +198,7 @@ int run_kill(const std::string& vc, const std::string& signal_name) {
 Status remove_vc(const VcPaths& paths) {
     PPDSM_ASSIGN(const OwnedFd lock, lock_vc(paths));
     PPDSM_TRY(LimitGroup::remove_noted(paths.limits()));
-    std::error_code error;
-    std::filesystem::remove_all(paths.directory, error);
-    if (error) return fail(Error::from_errno("remove " + paths.directory.string(), error.value()));
-    return {};
+    return remove_tree(paths.directory);
 }
 
 int run_rm(const std::vector<std::string>& vcs) {

@@ -149,6 +149,12 @@ void add_isolation(std::vector<Ability>& list) {
     add("overlay-in-user-namespace", !root, probe_overlay_in_user_namespace(),
         "no private layer for a program's writes without root",
         "a kernel 5.11 or newer with overlayfs");
+    add("map-files", false,
+        {root, root ? "CRIU may open whatever a program maps"
+                    : "CRIU has to open mapped files by their paths"},
+        "programs that map memory files, deleted files or parts of shared memory, use System V "
+        "objects or filter their system calls are not checkpointed",
+        "run as root");
     add("time-namespaces", false, probe_time_namespace(),
         "after a restart of the machine, or on another one, CLOCK_MONOTONIC jumps in restored "
         "programs",

@@ -1,9 +1,12 @@
 #include "criu-glue/criu/criu_service.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,10 +34,26 @@ struct Response {
     PpdsmCriu__RequestType type{};
     bool success = false;
     pid_t pid = 0;
-    std::string event;
+    CriuEvent event;
     std::string message;
-    OwnedFd fd;
 };
+
+/// So that CRIU keeps our capabilities although its user is not root. Without CAP_SETUID: with it
+/// CRIU makes itself root first, whom the user namespace of an ordinary user does not know.
+bool keep_capabilities() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) return false;
+    for (__user_cap_data_struct& set : sets) set.inheritable = set.permitted;
+    sets[CAP_TO_INDEX(CAP_SETUID)].inheritable &= ~CAP_TO_MASK(CAP_SETUID);
+    if (::syscall(SYS_capset, &header, sets.data()) != 0) return false;
+    for (int capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
+        const __user_cap_data_struct& set = sets[CAP_TO_INDEX(capability)];
+        if ((set.inheritable & CAP_TO_MASK(capability)) == 0) continue;
+        if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) return false;
+    }
+    return true;
+}
 
 /// Runs in the forked child only: descriptors kept are those CRIU is told about.
 [[noreturn]] void execute_criu(const CriuOptions& options, int socket) {
@@ -54,6 +73,11 @@ struct Response {
     const int null = ::open("/dev/null", O_RDWR);
     for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
     if (null > kServiceFd) ::close(null);
+    // CRIU's knowledge of the kernel lies in the warden's /run, where root's CRIU looks by itself.
+    if (options.unprivileged &&
+        (!keep_capabilities() || ::setenv("XDG_RUNTIME_DIR", "/run", 1) != 0)) {
+        _exit(122);
+    }
     std::vector<char*> argv;
     for (const std::string& argument : options.command)
         argv.push_back(const_cast<char*>(argument.c_str()));
@@ -87,7 +111,8 @@ Result<Response> receive(const OwnedFd& socket) {
     response.success = unpacked->success != 0;
     if (unpacked->restore != nullptr) response.pid = unpacked->restore->pid;
     if (unpacked->notify != nullptr && unpacked->notify->script != nullptr) {
-        response.event = unpacked->notify->script;
+        response.event.name = unpacked->notify->script;
+        if (unpacked->notify->has_pid != 0) response.event.tree = unpacked->notify->pid;
     }
     if (unpacked->cr_errmsg != nullptr) response.message = unpacked->cr_errmsg;
     ppdsm_criu__response__free_unpacked(unpacked, nullptr);
@@ -95,7 +120,7 @@ Result<Response> receive(const OwnedFd& socket) {
     if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-        response.fd.reset(fd);
+        response.event.fd.reset(fd);
     }
     return response;
 }
@@ -133,7 +158,7 @@ Result<Response> converse(const OwnedFd& socket, pid_t tree, pid_t criu, const C
         await_word(socket, tree, criu);
         PPDSM_ASSIGN(Response response, receive(socket));
         if (response.type != PPDSM_CRIU__REQUEST_TYPE__NOTIFY) return response;
-        const bool go_on = notify(response.event, std::move(response.fd));
+        const bool go_on = notify(std::move(response.event));
         PpdsmCriu__Request answer = PPDSM_CRIU__REQUEST__INIT;
         answer.type = PPDSM_CRIU__REQUEST_TYPE__NOTIFY;
         answer.has_notify_success = 1;

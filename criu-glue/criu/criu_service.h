@@ -23,12 +23,17 @@ struct CriuOptions {
     std::vector<std::pair<std::string, int>> inherit_fds;  ///< Restore only.
     std::vector<std::string> cgroups;  ///< CRIU enters these before it starts (restore only).
     bool orphan_terminal = false;
-    bool unprivileged = false;
+    bool unprivileged = false;  ///< By an ordinary user, who has every capability where he is.
 };
 
-/// Called for each of CRIU's notifications by name ("post-dump", "orphan-pts-master"), with the
-/// descriptor that came along, if any. False makes CRIU fail and undo.
-using CriuNotify = std::function<bool(const std::string& event, OwnedFd fd)>;
+struct CriuEvent {
+    std::string name;  ///< "post-dump", "setup-namespaces", "orphan-pts-master" ...
+    OwnedFd fd;        ///< What came along, if anything.
+    pid_t tree = 0;    ///< The root of the tree that is restored, where CRIU tells.
+};
+
+/// Called for each of CRIU's notifications. False makes CRIU fail and undo.
+using CriuNotify = std::function<bool(CriuEvent event)>;
 
 /// Dumps the tree of `pid`; leaves it running, also when the dump fails. `notify("post-dump")` runs
 /// while the tree is frozen. Code::kUnavailable: CRIU died, and the tree, with CRIU's code inside

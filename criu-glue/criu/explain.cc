@@ -16,6 +16,7 @@ struct Explanation {
 
 // Patterns are CRIU 3.17 to 4.2's messages.
 constexpr std::array kExplanations = {
+    Explanation{R"(Error \(ppdsm\): (.+))", "$1"},  // The warden's own, above CRIU's log.
     Explanation{
         R"(Can't dump file (\d+) of that type \[\S+\] \(unknown /?(anon_inode:)?\[?([^\])]+)\]?)",
         "fd $1: $3 cannot be checkpointed; if the program has an option to do without it, use it"},
@@ -23,6 +24,13 @@ constexpr std::array kExplanations = {
                 "the program uses $1, which cannot be checkpointed"},
     Explanation{R"(Can't lookup mount=\S+ for fd=(\S+) path=(\S+))",
                 "fd $1: $2 was opened outside the sandbox"},
+    Explanation{R"(Can't open mapped \[(.+) \(deleted\)\])",
+                "the deleted file $1 is mapped; only root can checkpoint that"},
+    Explanation{R"(Can't open mapped \[(\S+)\])",
+                "the mapped file $1 cannot be opened again; only root can checkpoint that"},
+    Explanation{
+        R"(suspending seccomp failed)",
+        "the program filters its own system calls (seccomp); only root can checkpoint that"},
     Explanation{R"(Can't dump ghost file (\S+) of (\d+) size)",
                 "the deleted file $1 of $2 bytes is still open and too large"},
     Explanation{R"(External socket is used|unix: .*external)",

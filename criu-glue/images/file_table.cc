@@ -200,6 +200,14 @@ Result<FileTable> FileTable::read(ImageSource& source) {
     return table;
 }
 
+void FileTable::show_below(const std::string& root) {
+    if (root == "/") return;
+    for (auto& [id, file] : files_) {
+        if (file.description == root) file.description = "/";
+        if (file.description.starts_with(root + "/")) file.description.erase(0, root.size());
+    }
+}
+
 Status FileTable::read_memory_files(ImageSource& source) {
     PPDSM_ASSIGN(const auto records, read_records<PpdsmImages__MemoryFileInode>(
                                          source, "memfd.img", Magic::kMemoryFiles,

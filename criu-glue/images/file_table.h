@@ -38,6 +38,9 @@ public:
     [[nodiscard]] const OpenFile* find(std::uint32_t id) const;
     [[nodiscard]] const std::map<std::uint32_t, OpenFile>& files() const { return files_; }
 
+    /// Makes paths those that a tree with this root directory sees.
+    void show_below(const std::string& root);
+
 private:
     Status read_memory_files(ImageSource& source);
     Status read_terminals(ImageSource& source);

@@ -72,6 +72,7 @@ public:
                                              source_, "pstree.img", Magic::kTree,
                                              ppdsm_images__tree_entry__descriptor));
         if (entries.empty()) return corrupt("pstree.img", "lists no process");
+        PPDSM_TRY(find_root(entries.front()->pid));
         for (const auto& entry : entries) {
             PPDSM_TRY(read_process(*entry));
         }
@@ -91,6 +92,19 @@ private:
         if (!size) return fail(size.error().within("no CRIU images"));
         return images::read_single<PpdsmImages__Inventory>(
             source_, "inventory.img", Magic::kInventory, ppdsm_images__inventory__descriptor);
+    }
+
+    /// An ordinary user's tree has a root directory in place of mounts of its own, and CRIU names
+    /// files by their paths from the real one.
+    Status find_root(std::uint32_t init) {
+        const std::string name = fmt::format("fs-{}.img", init);
+        if (!source_.size(name)) return {};  // Ended already, or missing: found out later.
+        PPDSM_ASSIGN(const auto fs,
+                     images::read_single<PpdsmImages__FileSystem>(
+                         source_, name, Magic::kFileSystem, ppdsm_images__file_system__descriptor));
+        PPDSM_ASSIGN(const std::string root, path_of(fs->root_file, name));
+        files_.show_below(root);
+        return {};
     }
 
     Status read_process(const PpdsmImages__TreeEntry& entry) {

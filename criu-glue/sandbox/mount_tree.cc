@@ -63,7 +63,9 @@ Status mount_overlay(const SandboxMount& mount, const std::string& target, bool 
     const std::string options = "lowerdir=" + escape_option(mount.source) +
                                 ",upperdir=" + escape_option(mount.upper) +
                                 ",workdir=" + escape_option(mount.work) +
-                                (privileged ? ",redirect_dir=off,metacopy=off" : ",userxattr");
+                                (privileged ? ",redirect_dir=off,metacopy=off"
+                                            // CRIU finds mapped files by device and inode then.
+                                            : ",userxattr,xino=on");
     return mount_at("overlay", target, "overlay", 0, options.c_str());
 }
 
@@ -85,6 +87,20 @@ Status prepare_mount(const SandboxMount& mount, bool privileged) {
     return fail(Code::kCorrupt, "unknown kind of mount at " + mount.target);
 }
 
+Status put_together(const SandboxSpec& spec) {
+    for (const SandboxMount& mount : spec.mounts) {
+        const std::string target = kTreeRoot + mount.target;
+        PPDSM_TRY(mount_at(prepared_path(mount).c_str(), target, nullptr, MS_BIND, nullptr));
+    }
+    return mount_at("devpts", std::string(kTreeRoot) + "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+                    "newinstance,ptmxmode=0666,mode=0620");
+}
+
+Status enter_working_directory(const SandboxSpec& spec) {
+    if (::chdir(spec.working_directory.c_str()) == 0) return {};
+    return fail_errno("enter the working directory " + spec.working_directory);
+}
+
 }  // namespace
 
 std::string prepared_path(const SandboxMount& mount) { return "/run/ppdsm/mounts/" + mount.key(); }
@@ -97,26 +113,29 @@ Status bind_skeleton(const SandboxSpec& spec) {
 Status prepare_mounts(const SandboxSpec& spec, bool privileged) {
     PPDSM_TRY(make_directories("/run/ppdsm/mounts"));
     for (const SandboxMount& mount : spec.mounts) PPDSM_TRY(prepare_mount(mount, privileged));
-    return {};
+    return privileged ? Status() : put_together(spec);
 }
 
 Status enter_mounts(const SandboxSpec& spec) {
     // A mount that came from a more privileged namespace is locked; a bind of it may be pivoted to.
     PPDSM_TRY(mount_at(kTreeRoot, kTreeRoot, nullptr, MS_BIND, nullptr));
-    for (const SandboxMount& mount : spec.mounts) {
-        const std::string target = kTreeRoot + mount.target;
-        PPDSM_TRY(mount_at(prepared_path(mount).c_str(), target, nullptr, MS_BIND, nullptr));
-    }
+    PPDSM_TRY(put_together(spec));
+    PPDSM_TRY(mount_tree_proc());
     if (::chdir(kTreeRoot) != 0) return fail_errno("enter the sandbox's root");
-    PPDSM_TRY(mount_at("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
-    PPDSM_TRY(mount_at("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-                       "newinstance,ptmxmode=0666,mode=0620"));
     if (::syscall(SYS_pivot_root, ".", ".") != 0) return fail_errno("pivot into the sandbox");
     if (::umount2(".", MNT_DETACH) != 0) return fail_errno("detach the old root");
-    if (::chdir(spec.working_directory.c_str()) != 0) {
-        return fail_errno("enter the working directory " + spec.working_directory);
-    }
-    return {};
+    return enter_working_directory(spec);
+}
+
+Status enter_shared_mounts(const SandboxSpec& spec) {
+    PPDSM_TRY(mount_tree_proc());
+    if (::chroot(kTreeRoot) != 0) return fail_errno("enter the sandbox's root");
+    return enter_working_directory(spec);
+}
+
+Status mount_tree_proc() {
+    return mount_at("proc", std::string(kTreeRoot) + "/proc", "proc",
+                    MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
 }
 
 std::vector<SandboxMount> device_mounts() {

@@ -20,12 +20,20 @@ std::string prepared_path(const SandboxMount& mount);
 /// Where there is no FUSE: the skeleton itself, read-only, at kTreeRoot.
 Status bind_skeleton(const SandboxSpec& spec);
 
-/// Prepares every mount of the spec; the root is there already.
+/// Prepares every mount of the spec; the root is there already. Unprivileged: also puts them
+/// together there, since the tree will share the caller's mount namespace.
 Status prepare_mounts(const SandboxSpec& spec, bool privileged);
 
 /// In the sandbox's own namespaces: puts the mounts together, makes them the root, mounts proc and
 /// devpts, detaches the old root, enters the working directory.
 Status enter_mounts(const SandboxSpec& spec);
+
+/// The same for a tree in the warden's own mount namespace, where all but proc stands already: a
+/// change of root, which a process without capabilities cannot leave.
+Status enter_shared_mounts(const SandboxSpec& spec);
+
+/// Mounts proc below kTreeRoot. It shows the pid namespace of the caller.
+Status mount_tree_proc();
 
 /// The device nodes that are bound from outside, as mounts of the spec.
 std::vector<SandboxMount> device_mounts();

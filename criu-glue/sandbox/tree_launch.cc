@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kInitLinkFd = 3;
 
-constexpr std::uint64_t kTreeNamespaces =
+constexpr std::uint64_t kRootTreeNamespaces =
     CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
 /// What a program may do inside its user namespace. Not kept: everything that reaches kernel
@@ -47,22 +47,39 @@ Status drop_capabilities() {
     return {};
 }
 
+bool exits_well(pid_t child) {
+    int status = 0;
+    if (child < 0) return false;
+    while (::waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) return false;
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 Status write_map(pid_t pid, const char* file, const std::string& content) {
     PPDSM_ASSIGN(const OwnedFd fd,
                  open_file("/proc/" + std::to_string(pid) + "/" + file, O_WRONLY));
     return write_all(fd, as_bytes(content));
 }
 
-/// Root: every id inside is the same id outside, without its power. An ordinary user: only himself,
-/// whom the warden's own user namespace calls 0.
-Status map_ids(const SandboxSpec& spec, pid_t pid, bool privileged) {
-    if (privileged) {
-        PPDSM_TRY(write_map(pid, "uid_map", "0 0 4294967295\n"));
-        return write_map(pid, "gid_map", "0 0 4294967295\n");
+/// Of root's tree: every id inside is the same id outside, without its power.
+Status map_ids(pid_t pid) {
+    PPDSM_TRY(write_map(pid, "uid_map", "0 0 4294967295\n"));
+    return write_map(pid, "gid_map", "0 0 4294967295\n");
+}
+
+/// Of root's tree only: an ordinary user is himself, in mounts and under a name that the warden has
+/// made.
+Status enter_own_namespaces(const SandboxSpec& spec) {
+    if (::setresgid(spec.gid, spec.gid, spec.gid) != 0 ||
+        ::setresuid(spec.uid, spec.uid, spec.uid) != 0) {
+        return fail_errno("take the user's id");
     }
-    PPDSM_TRY(write_map(pid, "setgroups", "deny"));
-    PPDSM_TRY(write_map(pid, "uid_map", std::to_string(spec.uid) + " 0 1\n"));
-    return write_map(pid, "gid_map", std::to_string(spec.gid) + " 0 1\n");
+    PPDSM_TRY(enter_mounts(spec));
+    if (::sethostname(spec.hostname.data(), spec.hostname.size()) != 0) {
+        return fail_errno("set the host name");
+    }
+    return {};
 }
 
 Result<OwnedFd> open_terminal() {
@@ -80,17 +97,10 @@ Result<OwnedFd> open_terminal() {
 }
 
 /// The child's side. Talks back over `link`: kStarted with the terminal, or kFailed.
-Status become_init(const SandboxSpec& spec, const std::vector<OwnedFd>& stdio,
-                   MessageSocket& link) {
+Status become_init(const SandboxSpec& spec, const std::vector<OwnedFd>& stdio, MessageSocket& link,
+                   bool privileged) {
     PPDSM_TRY(link.receive());  // The parent has written our id maps.
-    if (::setresgid(spec.gid, spec.gid, spec.gid) != 0 ||
-        ::setresuid(spec.uid, spec.uid, spec.uid) != 0) {
-        return fail_errno("take the user's id");
-    }
-    PPDSM_TRY(enter_mounts(spec));
-    if (::sethostname(spec.hostname.data(), spec.hostname.size()) != 0) {
-        return fail_errno("set the host name");
-    }
+    PPDSM_TRY(privileged ? enter_own_namespaces(spec) : enter_shared_mounts(spec));
     ::setsid();
     WardenMessage started{WardenMessage::Type::kStarted, {}, {}, {}};
     if (spec.terminal) {
@@ -106,8 +116,8 @@ Status become_init(const SandboxSpec& spec, const std::vector<OwnedFd>& stdio,
 }
 
 [[noreturn]] void run_init(const SandboxSpec& spec, const std::vector<OwnedFd>& stdio,
-                           MessageSocket& link) {
-    if (Status ready = become_init(spec, stdio, link); !ready) {
+                           MessageSocket& link, bool privileged) {
+    if (Status ready = become_init(spec, stdio, link, privileged); !ready) {
         (void)link.send({WardenMessage::Type::kFailed, {}, ready.error().message(), {}});
         _exit(125);
     }
@@ -150,15 +160,15 @@ Result<LaunchedTree> launch_tree(const SandboxSpec& spec, const std::vector<Owne
     MessageSocket ours{OwnedFd(pair[0])};
     MessageSocket theirs{OwnedFd(pair[1])};
     clone_args arguments{};
-    arguments.flags = kTreeNamespaces;
+    arguments.flags = privileged ? kRootTreeNamespaces : CLONE_NEWPID;
     arguments.exit_signal = SIGCHLD;
     const auto child = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
     if (child < 0) return fail_errno("make the sandbox's namespaces");
-    if (child == 0) run_init(spec, stdio, theirs);
+    if (child == 0) run_init(spec, stdio, theirs, privileged);
     LaunchedTree tree;
     tree.init = child;
     const auto start = [&]() -> Status {
-        PPDSM_TRY(map_ids(spec, child, privileged));
+        if (privileged) PPDSM_TRY(map_ids(child));
         PPDSM_TRY(enter_cgroups(spec, child));
         PPDSM_TRY(ours.send({WardenMessage::Type::kStart, {}, {}, {}}));
         theirs = MessageSocket{OwnedFd()};
@@ -176,6 +186,22 @@ Result<LaunchedTree> launch_tree(const SandboxSpec& spec, const std::vector<Owne
         return fail(started.error());
     }
     return tree;
+}
+
+Status prepare_shared_restore(pid_t init) {
+    PPDSM_ASSIGN(const OwnedFd name_space,
+                 open_file("/proc/" + std::to_string(init) + "/ns/pid", O_RDONLY));
+    const pid_t entering = ::fork();
+    if (entering < 0) return fail_errno("fork for the sandbox's /proc");
+    if (entering == 0) {
+        // A pid namespace is entered by children only.
+        if (::setns(name_space.get(), CLONE_NEWPID) != 0) _exit(1);
+        const pid_t inside = ::fork();
+        if (inside == 0) _exit(mount_tree_proc() ? 0 : 1);
+        _exit(exits_well(inside) ? 0 : 1);
+    }
+    if (exits_well(entering)) return {};
+    return fail(Code::kUnsupported, "cannot mount /proc for the tree that is restored");
 }
 
 }  // namespace ppdsm

@@ -18,6 +18,7 @@
 
 #include "criu-glue/sandbox/mount_tree.h"
 #include "criu-glue/sandbox/tree_launch.h"
+#include "criu-glue/sandbox/unseen_state.h"
 #include "dsm/base/files.h"
 
 namespace ppdsm {
@@ -28,6 +29,23 @@ constexpr const char* kImageRoot = "/run/ppdsm/images";
 constexpr std::size_t kLogTailBytes = 40 << 10;
 
 using Type = WardenMessage::Type;
+
+/// In a form that explain_criu_failure() finds.
+Status refuse_unseen_state() {
+    const Status found = find_unseen_state(std::string(kTreeRoot) + "/proc");
+    if (found) return {};
+    return fail(found.error().code(),
+                "the checkpoint would lack something\nError (ppdsm): " + found.error().message());
+}
+
+/// The paths of an ordinary user's tree begin with its root directory.
+std::string as_seen_inside(std::string log) {
+    const std::string root = kTreeRoot;
+    for (std::size_t at = 0; (at = log.find(root + "/", at)) != std::string::npos;) {
+        log.erase(at, root.size());
+    }
+    return log;
+}
 
 }  // namespace
 
@@ -158,9 +176,10 @@ CriuOptions Warden::criu_options(bool restoring) const {
     CriuOptions options;
     options.command = spec_.criu_command;
     options.images_fd = images_.get();
-    options.root = kTreeRoot;
     options.orphan_terminal = spec_.terminal;
     options.unprivileged = !privileged_;
+    if (!privileged_) return options;  // The tree's mounts are ours, CRIU has nothing to make.
+    options.root = kTreeRoot;
     for (const SandboxMount& mount : spec_.mounts) {
         options.external.push_back(restoring ? "mnt[" + mount.key() + "]:" + prepared_path(mount)
                                              : "mnt[" + mount.target + "]:" + mount.key());
@@ -171,20 +190,20 @@ CriuOptions Warden::criu_options(bool restoring) const {
 Status Warden::dump() {
     PPDSM_ASSIGN(images_, fresh_image_directory());
     Status cut;
-    const Status dumped =
-        criu_dump(criu_options(false), init_, [&](const std::string& event, OwnedFd) {
-            if (event != "post-dump") return true;
-            cut = check_root();
-            if (!cut) return false;
-            cut = executor_.send({Type::kFrozen, {}, {}, {}}).and_then([&]() -> Status {
-                PPDSM_ASSIGN(const WardenMessage answer, executor_.receive());
-                if (answer.type != Type::kCutDone || answer.numbers[0] != 1) {
-                    return fail(Code::kUnavailable, "the cut was abandoned");
-                }
-                return {};
-            });
-            return cut.has_value();
+    const Status dumped = criu_dump(criu_options(false), init_, [&](const CriuEvent& event) {
+        if (event.name != "post-dump") return true;
+        cut = check_root();
+        if (cut && !privileged_) cut = refuse_unseen_state();
+        if (!cut) return false;
+        cut = executor_.send({Type::kFrozen, {}, {}, {}}).and_then([&]() -> Status {
+            PPDSM_ASSIGN(const WardenMessage answer, executor_.receive());
+            if (answer.type != Type::kCutDone || answer.numbers[0] != 1) {
+                return fail(Code::kUnavailable, "the cut was abandoned");
+            }
+            return {};
         });
+        return cut.has_value();
+    });
     if (!dumped && dumped.error().code() == Code::kUnavailable) {
         end_tree(dumped.error().message() + " in the middle of a checkpoint");
     }
@@ -211,10 +230,16 @@ Status Warden::restore(WardenMessage message) {
         if (!key.empty()) options.inherit_fds.emplace_back(key, message.fds[i].get());
     }
     OwnedFd terminal;
-    PPDSM_ASSIGN(init_, criu_restore(options, [&](const std::string& event, OwnedFd fd) {
-                     if (event == "orphan-pts-master") terminal = std::move(fd);
-                     return true;
-                 }));
+    Status prepared;
+    const Result<pid_t> restored = criu_restore(options, [&](CriuEvent event) {
+        if (event.name == "orphan-pts-master") terminal = std::move(event.fd);
+        if (event.name == "setup-namespaces" && !privileged_) {
+            prepared = prepare_shared_restore(event.tree);
+        }
+        return prepared.has_value();
+    });
+    PPDSM_TRY(prepared);
+    PPDSM_ASSIGN(init_, restored);
     remove_images();
     return announce(Type::kRestored, std::move(terminal));
 }
@@ -230,7 +255,7 @@ std::string Warden::log_tail() const {
     const ssize_t got =
         ::pread(log->get(), tail.data(), tail.size(), static_cast<off_t>(size - tail.size()));
     tail.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-    return tail;
+    return as_seen_inside(std::move(tail));
 }
 
 }  // namespace ppdsm

@@ -37,6 +37,9 @@ namespace {
 
 constexpr int kSocketFd = 3;
 constexpr int kSpecFd = 4;
+/// An ordinary user's tree shares these with the warden (see tree_launch.h).
+constexpr int kSharedNamespaces = CLONE_NEWIPC | CLONE_NEWUTS;
+
 Status raise_loopback() {
     const OwnedFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ifreq request{};
@@ -53,14 +56,15 @@ Status write_self(const char* path, const std::string& content) {
     return write_all(fd, as_bytes(content));
 }
 
-/// A user namespace in which an ordinary user is root, so that he may make the others.
-Status become_namespace_root() {
+/// A user namespace in which an ordinary user has every capability, so that he may make the others;
+/// his id stays what it is, and with it what the program sees of itself.
+Status become_namespace_owner() {
     const std::string uid = std::to_string(::geteuid());
     const std::string gid = std::to_string(::getegid());
     if (::unshare(CLONE_NEWUSER) != 0) return fail_errno("make a user namespace");
     PPDSM_TRY(write_self("/proc/self/setgroups", "deny"));
-    PPDSM_TRY(write_self("/proc/self/uid_map", "0 " + uid + " 1\n"));
-    return write_self("/proc/self/gid_map", "0 " + gid + " 1\n");
+    PPDSM_TRY(write_self("/proc/self/uid_map", uid + " " + uid + " 1\n"));
+    return write_self("/proc/self/gid_map", gid + " " + gid + " 1\n");
 }
 
 Status make_mounts_private() {
@@ -145,10 +149,14 @@ OwnedFd hold_process(pid_t pid) {
 }
 
 Status enter_namespaces(const SandboxSpec& spec, bool privileged) {
-    if (!privileged) PPDSM_TRY(become_namespace_root());
+    if (!privileged) PPDSM_TRY(become_namespace_owner());
     const int network = spec.host_network ? 0 : CLONE_NEWNET;
-    if (::unshare(CLONE_NEWNS | CLONE_NEWPID | network) != 0) {
+    const int shared = privileged ? 0 : kSharedNamespaces;
+    if (::unshare(CLONE_NEWNS | CLONE_NEWPID | network | shared) != 0) {
         return fail_errno("make the warden's namespaces");
+    }
+    if (!privileged && ::sethostname(spec.hostname.data(), spec.hostname.size()) != 0) {
+        return fail_errno("set the host name");
     }
     return {};
 }

@@ -164,4 +164,28 @@ Status make_directories(const fs::path& path, unsigned mode) {
     return {};
 }
 
+namespace {
+
+void open_directories(const fs::path& path) {
+    std::error_code error;
+    if (fs::symlink_status(path, error).type() != fs::file_type::directory) return;
+    fs::permissions(path, fs::perms::owner_all, error);
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+        open_directories(entry.path());
+    }
+}
+
+}  // namespace
+
+Status remove_tree(const fs::path& path) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error == std::errc::permission_denied) {
+        open_directories(path);
+        fs::remove_all(path, error);
+    }
+    if (error) return fail(Error::from_errno("remove " + path.string(), error.value()));
+    return {};
+}
+
 }  // namespace ppdsm

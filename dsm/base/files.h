@@ -78,4 +78,8 @@ Status remove_stale_pending(const std::filesystem::path& directory);
 /// mkdir -p with this mode for the last component.
 Status make_directories(const std::filesystem::path& path, unsigned mode = 0755);
 
+/// rm -rf, also of our own directories whose mode forbids us to look into them: a program may leave
+/// such, and overlay's work directory is one. Nobody else changes the tree meanwhile.
+Status remove_tree(const std::filesystem::path& path);
+
 }  // namespace ppdsm

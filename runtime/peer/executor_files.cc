@@ -66,8 +66,8 @@ Result<ApplyReport> Executor::apply_files(bool was_killed) {
     }
     fault_point("applied");
     PPDSM_TRY(commits_.note_applied());
-    std::error_code ignored;  // A leftover is cleared by the next start or by `ppdsm rm`.
-    std::filesystem::remove_all(setup_.paths.run(), ignored);
+    // A leftover is cleared by the next start or by `ppdsm rm`.
+    (void)remove_tree(setup_.paths.run());
     return applied_report_;
 }
 
@@ -84,8 +84,7 @@ Status Executor::apply_generation(const GenerationRecord& record) {
 
 Status Executor::apply_place(const WritablePlace& place, const Manifest& manifest) {
     const std::filesystem::path directory = setup_.paths.run() / "homeward";
-    std::error_code error;
-    std::filesystem::remove_all(directory, error);
+    PPDSM_TRY(remove_tree(directory));
     PPDSM_TRY(checkpointer_->restore_layer_to(manifest, place.name, directory));
     for (const Layer& layer : manifest.layers) {
         if (layer.name == place.name) keep_apart(layer, place);
@@ -95,8 +94,7 @@ Status Executor::apply_place(const WritablePlace& place, const Manifest& manifes
         const ApplyReport report,
         apply_layer(directory, place.target, baseline_of(setup_.record), applied_[place.name]));
     add_report(applied_report_, report);
-    std::filesystem::remove_all(directory, error);
-    return {};
+    return remove_tree(directory);
 }
 
 Status Executor::save_applied() const {

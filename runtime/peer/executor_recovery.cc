@@ -20,12 +20,7 @@ constexpr std::uint32_t kMaxRestoresPerGeneration = 3;
 }  // namespace
 
 Result<FileView> Executor::fresh_view() {
-    std::error_code error;
-    std::filesystem::remove_all(setup_.paths.previous_run(), error);
-    if (error) {
-        return fail(
-            Error::from_errno("clear " + setup_.paths.previous_run().string(), error.value()));
-    }
+    PPDSM_TRY(remove_tree(setup_.paths.previous_run()));
     // Kept until its files have been taken over; see restore_layer().
     if (::rename(setup_.paths.run().c_str(), setup_.paths.previous_run().c_str()) != 0 &&
         errno != ENOENT) {
@@ -201,8 +196,7 @@ Status Executor::rebuild_files(const GenerationRecord& record) {
         must_apply_again_ = false;
     }
     PPDSM_TRY(checkpointer_->restore_layers(restoring_manifest_, view_));
-    std::error_code ignored;  // The next incarnation clears it.
-    std::filesystem::remove_all(setup_.paths.previous_run(), ignored);
+    (void)remove_tree(setup_.paths.previous_run());  // Else the next incarnation clears it.
     return make_mount_points(view_);
 }
 

@@ -18,6 +18,9 @@
 namespace ppdsm::process_test {
 namespace {
 
+/// One that nothing else has.
+constexpr uid_t kOrdinaryUser = 61'093;
+
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::string test_name() {
@@ -288,9 +291,22 @@ void ProcessTest::TearDown() {
     EXPECT_FALSE(error) << world_ << ": " << error.message();
 }
 
+void ProcessTest::become_ordinary_user() {
+    is_ordinary_user_ = true;
+    environment_["HOME"] = world_;
+    hand_over(world_);
+}
+
+void ProcessTest::hand_over(const fs::path& path) const {
+    if (!is_ordinary_user_) return;
+    EXPECT_EQ(lchown(path.c_str(), kOrdinaryUser, kOrdinaryUser), 0) << path;
+    if (fs::is_symlink(path) || !fs::is_directory(path)) return;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path)) hand_over(entry.path());
+}
+
 fs::path ProcessTest::directory(const std::string& name) {
     const fs::path path = world_ / name;
-    fs::create_directories(path);
+    if (fs::create_directories(path)) hand_over(path);
     return path;
 }
 
@@ -305,7 +321,13 @@ std::string ProcessTest::ppdsm() {
 
 std::unique_ptr<ChildProcess> ProcessTest::start(const Arguments& argv, const fs::path& cwd,
                                                  Input input) {
-    return std::make_unique<ChildProcess>(argv, cwd, environment_, std::move(input));
+    Arguments command;
+    if (is_ordinary_user_) {
+        const std::string user = std::to_string(kOrdinaryUser);
+        command = {"/usr/bin/setpriv", "--reuid", user, "--regid", user, "--clear-groups"};
+    }
+    command.insert(command.end(), argv.begin(), argv.end());
+    return std::make_unique<ChildProcess>(command, cwd, environment_, std::move(input));
 }
 
 std::unique_ptr<ChildProcess> ProcessTest::start_exec(const Arguments& options,

@@ -105,6 +105,10 @@ protected:
 
     [[nodiscard]] const fs::path& world() const { return world_; }
     [[nodiscard]] fs::path home() const { return world_ / "home"; }
+    /// From now on everything that is started here is an ordinary user's, and this world is his.
+    void become_ordinary_user();
+    /// Makes what a test put below `path` the user's.
+    void hand_over(const fs::path& path) const;
     /// A directory of this world, made when asked for first.
     fs::path directory(const std::string& name);
     /// The path of one of tests/process/programs.
@@ -143,6 +147,7 @@ private:
 
     fs::path world_;
     std::string id_;
+    bool is_ordinary_user_ = false;
     std::map<std::string, std::string> environment_;
 };
 

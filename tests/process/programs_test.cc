@@ -40,6 +40,20 @@ TEST_P(Programs, PrintTheSameWhenKilled) {
     expect_survives(job(name), victim);
 }
 
+// The same as an ordinary user, whose sandbox and checkpoints are of another make.
+class ProgramsOfOrdinaryUser : public Programs {
+protected:
+    void SetUp() override {
+        Programs::SetUp();
+        if (!IsSkipped()) become_ordinary_user();
+    }
+};
+
+TEST_P(ProgramsOfOrdinaryUser, PrintTheSameWhenKilled) {
+    const auto& [name, victim] = GetParam();
+    expect_survives(job(name), victim);
+}
+
 std::string parameter_name(const testing::TestParamInfo<Parameter>& info) {
     return std::get<0>(info.param) + "_" + victim_name(std::get<1>(info.param));
 }
@@ -65,6 +79,22 @@ INSTANTIATE_TEST_SUITE_P(NoRoot, Programs,
 INSTANTIATE_TEST_SUITE_P(FromPipe, Programs,
                          testing::Combine(testing::Values("stdin_copy"),
                                           testing::Values(Victim::kRoot, Victim::kInit)),
+                         parameter_name);
+
+// Without "memfd", which only root can checkpoint.
+INSTANTIATE_TEST_SUITE_P(
+    AnyVictim, ProgramsOfOrdinaryUser,
+    testing::Combine(testing::Values("cxx_threads", "deleted_alias", "deleted_file", "epoll",
+                                     "file_writes", "fork_tree", "interleave", "large_memory",
+                                     "mmap_private", "mmap_shared", "monotonic", "pipes",
+                                     "segfault", "shared_descriptors", "signal_queue",
+                                     "static_counter", "threads_futex", "timers", "unix_sockets"),
+                     testing::Values(Victim::kRoot, Victim::kInit, Victim::kExecutor)),
+    parameter_name);
+
+INSTANTIATE_TEST_SUITE_P(NoRoot, ProgramsOfOrdinaryUser,
+                         testing::Combine(testing::Values("daemonise"),
+                                          testing::Values(Victim::kInit, Victim::kExecutor)),
                          parameter_name);
 
 }  // namespace

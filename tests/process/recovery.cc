@@ -37,6 +37,7 @@ void RecoveryTest::expect_survives(const Job& job, Victim victim) {
 RecoveryTest::Reference RecoveryTest::run_undisturbed(const Job& job) {
     const fs::path directory = this->directory("plain");
     if (job.prepare) job.prepare(directory);
+    hand_over(directory);
     Outcome outcome = run_plain(job.argv, directory, job.input);
     return {std::move(outcome), read_tree(directory)};
 }
@@ -48,6 +49,7 @@ void RecoveryTest::wait_a_while(ChildProcess& process, double longest_s) {
 void RecoveryTest::kill_inside(const Job& job, Victim victim, const Reference& plain) {
     const fs::path work = directory("work"), events = world() / "events.jsonl";
     if (job.prepare) job.prepare(work);
+    hand_over(work);
     Arguments options = kCheckpointOften;
     options.insert(options.end(), {"--events", events});
     const std::unique_ptr<ChildProcess> exec = start_exec(options, job.argv, work, job.input);
@@ -89,6 +91,7 @@ bool RecoveryTest::kill_executor_once(const std::string& vc, ChildProcess& execu
 void RecoveryTest::kill_executor(const Job& job, const Reference& plain) {
     const fs::path work = directory("work");
     if (job.prepare) job.prepare(work);
+    hand_over(work);
     const Tree before = read_tree(work);
     std::unique_ptr<ChildProcess> executor =
         start_exec(kCheckpointOften, job.argv, work, job.input);

@@ -1,0 +1,108 @@
+// Goal: an ordinary user's program sees itself as it does without ppdsm, before and after kill -9;
+// what of it only root can checkpoint is named, and the program runs on without. Method: the real
+// command, started as a user that owns nothing but the test's directory. What survives of a program
+// is the subject of programs_test.cc.
+#include <signal.h>
+
+#include "tests/process/harness.h"
+
+namespace ppdsm::process_test {
+namespace {
+
+class OrdinaryUser : public CheckpointedRunTest {
+protected:
+    void SetUp() override {
+        CheckpointedRunTest::SetUp();
+        if (!IsSkipped()) become_ordinary_user();
+    }
+
+    void kill_once(ChildProcess& exec) {
+        ASSERT_TRUE(wait_until([&] {
+            return count_events(events(), "checkpoint_committed") > 0 || exec.has_ended();
+        }));
+        const std::optional<VcStatus> vc = running_vc("job", 1);
+        ASSERT_TRUE(vc);
+        ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
+        ASSERT_TRUE(
+            wait_until([&] { return count_events(events(), "restored") > 0 || exec.has_ended(); }));
+    }
+};
+
+TEST_F(OrdinaryUser, IsWhoHeIs) {
+    const Arguments argv = {program("identity"), "HOME"};
+    const Outcome plain = run_plain(argv, directory("work"));
+    EXPECT_TRUE(none(outcome_difference(plain, run_exec({}, argv, directory("work")))));
+}
+
+TEST_F(OrdinaryUser, IsToldToBeProtected) {
+    const Outcome outcome = run_ppdsm({"doctor"});
+    EXPECT_TRUE(contains(outcome.out, "ppdsm exec works here, with checkpoints")) << outcome.out;
+}
+
+TEST_F(OrdinaryUser, KeepsHisProcAndHostName) {
+    const char* script =
+        "look() { echo \"$(id -u) $(id -g) $(uname -n) $(cat /proc/sys/kernel/hostname)\";"
+        " test $(sh -c 'echo $$; readlink /proc/self' | uniq | wc -l) = 2 && cat /proc/$$/comm;"
+        " ls -d /proc/1 /dev/null; grep -c . /proc/net/dev; }\n"
+        "look; sleep 3; look; touch made; ls";
+    const Arguments argv = {"/bin/sh", "-c", script};
+    const auto exec = start_exec(options(), argv, directory("work"));
+    kill_once(*exec);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    ASSERT_TRUE(outcome.out.ends_with("made\n")) << outcome.out << outcome.err;
+    const std::string looks = outcome.out.substr(0, outcome.out.size() - 5);
+    EXPECT_EQ(looks.substr(0, looks.size() / 2), looks.substr(looks.size() / 2));
+}
+
+TEST_F(OrdinaryUser, HasATerminalThatOutlivesTheProgramsDeath) {
+    const auto exec =
+        start_exec(options(), {program("terminal"), "3"}, directory("work"), Input::terminal());
+    const auto shows = [&](const std::string& text) {
+        return wait_until([&] { return contains(exec->out_so_far(), text) || exec->has_ended(); });
+    };
+    ASSERT_TRUE(shows("terminal 1 1 1")) << exec->out_so_far();
+    kill_once(*exec);
+    exec->set_window(44, 122);
+    shows("changed to 44 rows 122 columns");
+    exec->write_input("after death\n");
+    shows("typed after death");
+    exec->write_input("\x03");
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
+    for (const char* text :
+         {"changed to 44 rows 122 columns", "typed after death", "interrupted"}) {
+        EXPECT_TRUE(contains(outcome.out, text)) << outcome.out;
+    }
+}
+
+struct Unseen {
+    const char* kind;
+    const char* reason;
+};
+class OrdinaryUserUnseen : public OrdinaryUser, public testing::WithParamInterface<Unseen> {};
+
+TEST_P(OrdinaryUserUnseen, IsNamedAndNoCheckpointLacksIt) {
+    const Arguments argv = {program("unseen_state"), "1", GetParam().kind};
+    const Outcome plain = run_plain(argv, directory("work"));
+    const Outcome outcome = run_exec(options(), argv, directory("work"));
+    EXPECT_TRUE(none(outcome_difference(plain, outcome)));
+    EXPECT_EQ(count_events(events(), "checkpoint_committed"), 0U);
+    EXPECT_TRUE(contains(outcome.err, std::string("ppdsm: not protected: ") + GetParam().reason))
+        << outcome.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, OrdinaryUserUnseen,
+    testing::Values(Unseen{"memory-file", "the program maps a memory file"},
+                    Unseen{"semaphore", "the program uses System V semaphores"},
+                    Unseen{"shared-part", "the program maps shared memory in part"},
+                    Unseen{"system-call-filter", "the program filters its own system calls"}),
+    [](const auto& parameter) {
+        std::string name = parameter.param.kind;
+        for (char& c : name) c = c == '-' ? '_' : c;
+        return name;
+    });
+
+}  // namespace
+}  // namespace ppdsm::process_test
