@@ -83,17 +83,19 @@ INSTANTIATE_TEST_SUITE_P(FromPipe, Programs,
 
 // Without "memfd", which only root can checkpoint.
 INSTANTIATE_TEST_SUITE_P(
-    AnyVictim, ProgramsOfOrdinaryUser,
+    Root, ProgramsOfOrdinaryUser,
     testing::Combine(testing::Values("cxx_threads", "deleted_alias", "deleted_file", "epoll",
                                      "file_writes", "fork_tree", "interleave", "large_memory",
                                      "mmap_private", "mmap_shared", "monotonic", "pipes",
                                      "segfault", "shared_descriptors", "signal_queue",
                                      "static_counter", "threads_futex", "timers", "unix_sockets"),
-                     testing::Values(Victim::kRoot, Victim::kInit, Victim::kExecutor)),
+                     testing::Values(Victim::kRoot)),
     parameter_name);
 
-INSTANTIATE_TEST_SUITE_P(NoRoot, ProgramsOfOrdinaryUser,
-                         testing::Combine(testing::Values("daemonise"),
+INSTANTIATE_TEST_SUITE_P(OtherVictim, ProgramsOfOrdinaryUser,
+                         testing::Combine(testing::Values("cxx_threads", "daemonise",
+                                                          "deleted_file", "file_writes",
+                                                          "fork_tree"),
                                           testing::Values(Victim::kInit, Victim::kExecutor)),
                          parameter_name);
 
