@@ -103,15 +103,10 @@ void read_link(fuse_req_t request, fuse_ino_t inode) {
 /// Asking whether a write would be allowed is none yet: it is refused, not noted.
 void check_access(fuse_req_t request, fuse_ino_t inode, int mask) {
     const RootNode node = server_of(request).node(inode);
-    int error = 0;
-    if ((mask & W_OK) != 0) {
-        error = EROFS;
-    } else if ((mask & R_OK) != 0 && node.kind == RootNode::Kind::kPhantom) {
-        error = EACCES;
-    } else if ((mask & X_OK) != 0 && (node.info.st_mode & 0111) == 0) {
-        error = EACCES;
-    }
-    fuse_reply_err(request, error);
+    const bool is_denied = ((mask & R_OK) != 0 && node.kind == RootNode::Kind::kPhantom) ||
+                           ((mask & X_OK) != 0 && (node.info.st_mode & 0111) == 0);
+    const int refusal = (mask & W_OK) != 0 ? EROFS : EACCES;
+    fuse_reply_err(request, is_denied || (mask & W_OK) != 0 ? refusal : 0);
 }
 
 void refuse_write(fuse_req_t request, const std::string& path) {

@@ -29,15 +29,11 @@ RootNode RootView::find(const std::string& path) const {
     RootNode node;
     if (::lstat(source(path).c_str(), &node.info) == 0 || find_union(path, node.info)) {
         node.kind = RootNode::Kind::kOwn;
-    } else if (is_nameless(path)) {
-        return {};
-    } else if (struct stat at_home{}; ::lstat((sources_.home + path).c_str(), &at_home) != 0) {
-        return {};
-    } else if (!S_ISDIR(at_home.st_mode)) {
-        return {RootNode::Kind::kHidden, {}};
     } else {
-        node.kind = RootNode::Kind::kPhantom;
-        node.info = {};
+        struct stat at_home{};
+        if (is_nameless(path) || ::lstat((sources_.home + path).c_str(), &at_home) != 0) return {};
+        if (!S_ISDIR(at_home.st_mode)) return {RootNode::Kind::kHidden, {}};
+        node = {RootNode::Kind::kPhantom, {}};
         node.info.st_mode = kPhantomMode;
         node.info.st_nlink = 2;
     }
