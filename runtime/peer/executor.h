@@ -164,6 +164,7 @@ private:
     // Checkpoints (executor_checkpoint.cc).
     void schedule_checkpoint();
     void begin_checkpoint();
+    Result<std::uint64_t> cut_streams();
     void on_frozen();
     void on_dumped(WardenMessage message);
     void on_watchdog();

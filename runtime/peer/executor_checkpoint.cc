@@ -76,11 +76,20 @@ std::vector<FileIdentity> Executor::mapped_writable_files() const {
     return files;
 }
 
+/// How much of stdin is consumed. A program that was killed a moment ago is in the images as it is,
+/// dead: such a generation would bring back nothing.
+Result<std::uint64_t> Executor::cut_streams() {
+    if (is_program_lost(init_pid())) {
+        return fail(Code::kUnavailable, "the program has just ended");
+    }
+    return streams_.cut();
+}
+
 void Executor::on_frozen() {
     const std::int64_t begun_us = monotonic_now_us();
     fault_point("frozen");
     cut_ = {};
-    const Result<std::uint64_t> consumed = streams_.cut();
+    const Result<std::uint64_t> consumed = cut_streams();
     cut_.input_bytes = consumed.value_or(0);
     cut_.output_bytes = output_.size_bytes();
     cut_.input_signals = input_.signals().size();
@@ -142,10 +151,12 @@ void Executor::checkpoint_failed(const Error& error) {
     phase_ = Phase::kRunning;
     ++failures_in_a_row_;
     Error explained = explain_criu_failure(error);
-    if (explained.code() == Code::kUnavailable && error.code() == Code::kUnsupported) {
+    if (explained.code() == Code::kUnavailable) {
         // Perhaps only a process that ended under CRIU's hands. What happens again is no accident.
         if (failures_in_a_row_ == 1) return checkpoint_timer_.start(kSecondTryMs);
-        explained = Error(Code::kUnsupported, explained.what());
+        if (error.code() == Code::kUnsupported) {
+            explained = Error(Code::kUnsupported, explained.what());
+        }
     }
     const bool is_protected = !commits_.state().generations.empty();
     notify([&](ExecutorObserver& observer) {

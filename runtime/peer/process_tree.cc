@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 #include "dsm/base/files.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -59,6 +61,18 @@ bool handles(pid_t pid, int signal) {
     return (handled >> (signal - 1) & 1) != 0;
 }
 
+/// Whether all of the process has ended, though nobody has waited for it yet.
+bool is_zombie(pid_t pid) {
+    std::ifstream status(proc_path(pid, "status"));
+    bool dead = false;
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("State:")) dead = line.find('Z') != std::string::npos;
+        // A first thread that has ended leaves the others running.
+        if (line.starts_with("Threads:")) return dead && std::atoi(line.c_str() + 8) == 1;
+    }
+    return false;
+}
+
 void collect(pid_t pid, std::vector<HostProcess>& tree) {
     tree.push_back({pid, inner_pid_of(pid), command_of(pid)});
     for (const pid_t child : children_of(pid)) collect(child, tree);
@@ -86,6 +100,15 @@ pid_t program_of(pid_t init) {
         if (inner_pid_of(child) == kFirstChild) return child;
     }
     return 0;
+}
+
+bool is_program_lost(pid_t init) {
+    if (const pid_t program = program_of(init); program > 0) return is_zombie(program);
+    // Init has waited for it; its name tells how it ended (see init.c), unless it has yet to write
+    // that.
+    const std::string name = read_text(proc_path(init, "comm")).value_or("");
+    int status = 0;
+    return std::sscanf(name.c_str(), "ppdsm:%d", &status) != 1 || killed_by_sigkill(status);
 }
 
 std::uint64_t resident_bytes(pid_t root) {

@@ -23,6 +23,9 @@ pid_t pid_of(const OwnedFd& pidfd);
 std::vector<HostProcess> process_tree(pid_t root);
 /// The program's root process: init's child with the lowest number inside; 0 when it has ended.
 pid_t program_of(pid_t init);
+/// Whether the program is dead, or was killed, and init is about to tell so. False for one that has
+/// ended properly and left others behind.
+bool is_program_lost(pid_t init);
 /// What the tree holds in memory; what is shared counts for each.
 std::uint64_t resident_bytes(pid_t root);
 /// As a terminal or a shell does it. SIGTSTP stops what does not handle it, though the kernel

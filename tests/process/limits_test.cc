@@ -79,6 +79,27 @@ TEST_F(Limits, RmTakesTheCgroupsOfAKilledExecutorAlong) {
     EXPECT_FALSE(fs::exists(home() / "vcs" / vc->id));
 }
 
+TEST_F(Limits, AProgramKilledBeforeItsCheckpointIsNotKeptDead) {
+    const Arguments argv = {program("interleave"), "4"};
+    const Outcome plain = run_plain(argv, directory("plain"));
+    const auto exec =
+        start_exec({"--checkpoint-every", "1h", "--name", "job"}, argv, directory("work"));
+    ASSERT_TRUE(wait_until([&] { return running_vc("job", 0) || exec->has_ended(); }));
+    EXPECT_EQ(run_ppdsm({"checkpoint", "create", "job"}).exit_code, 0);
+    const std::optional<VcStatus> vc = running_vc("job", 1);
+    ASSERT_TRUE(vc);
+    // Init stands still, so that nobody waits for the dead program before CRIU sees it.
+    ASSERT_EQ(kill(vc->init_pid, SIGSTOP), 0);
+    ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
+    const Outcome refused = run_ppdsm({"checkpoint", "create", "job"});
+    EXPECT_NE(refused.exit_code, 0);
+    EXPECT_TRUE(contains(refused.err, "the program has just ended")) << refused.err;
+    ASSERT_EQ(kill(vc->init_pid, SIGCONT), 0);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.exit_code, plain.exit_code) << outcome.err;
+    EXPECT_TRUE(none(text_difference(plain.out, outcome.out))) << outcome.err;
+}
+
 TEST_F(Limits, ADamagedManifestIsNamedAndTheGenerationBeforeUsed) {
     expect_previous_generation([](const fs::path& vc) {
         const fs::path manifest = newest_file(vc / "manifests");
