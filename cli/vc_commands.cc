@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -158,13 +157,7 @@ int run_logs(const std::string& vc, bool follow) {
 int run_wait(const std::string& vc) {
     const Result<Found> found = find_vc(vc);
     if (!found) return report(found.error());
-    {
-        // The executor holds this lock for its life.
-        const Result<OwnedFd> lock = open_file(found->paths.lock(), O_RDWR | O_CREAT, 0600);
-        if (!lock) return report(lock.error());
-        while (::flock(lock->get(), LOCK_SH) != 0 && errno == EINTR) {
-        }
-    }
+    if (Status ended = wait_until_unlocked(found->paths); !ended) return report(ended.error());
     const Result<CommitState> commits = CommitLog::read(found->paths.commits());
     if (!commits) return report(commits.error());
     if (!commits->end) {
@@ -201,8 +194,25 @@ Status remove_vc(const VcPaths& paths) {
     return remove_tree(paths.directory);
 }
 
-int run_rm(const std::vector<std::string>& vcs) {
+/// Ids of those that have ended, as their logs say; not of those that `resume` could go on with.
+Result<std::vector<std::string>> ended_vcs() {
+    PPDSM_ASSIGN(const Home home, Home::open());
+    std::vector<std::string> ended;
+    for (const VcPaths& paths : home.list()) {
+        const Result<CommitState> commits = CommitLog::read(paths.commits());
+        if (commits && commits->end && commits->applied && !is_locked(paths))
+            ended.push_back(paths.id());
+    }
+    return ended;
+}
+
+int run_rm(std::vector<std::string> vcs, bool all_ended) {
     int exit_code = 0;
+    if (all_ended) {
+        const Result<std::vector<std::string>> ended = ended_vcs();
+        if (!ended) return report(ended.error(), 1);
+        vcs.insert(vcs.end(), ended->begin(), ended->end());
+    }
     for (const std::string& vc : vcs) {
         const Result<Found> found = find_vc(vc);
         if (!found) {
@@ -221,6 +231,7 @@ struct VcOptions {
     std::vector<std::string> vcs;
     std::string signal = "TERM";
     bool all = false;
+    bool ended = false;
     bool json = false;
     bool follow = false;
 };
@@ -251,8 +262,11 @@ void add_vc_commands(CLI::App& app, int& exit_code) {
 
     CLI::App* rm =
         app.add_subcommand("rm", "Forget ended virtual computers, with their checkpoints");
-    rm->add_option("VC", options->vcs, "Ids or names")->required();
-    rm->callback([options, &exit_code] { exit_code = run_rm(options->vcs); });
+    CLI::Option* vcs = rm->add_option("VC", options->vcs, "Ids or names");
+    CLI::Option* ended = rm->add_flag("--ended", options->ended, "All that have ended");
+    rm->require_option(1, 2);
+    vcs->excludes(ended);
+    rm->callback([options, &exit_code] { exit_code = run_rm(options->vcs, options->ended); });
 }
 
 }  // namespace ppdsm

@@ -18,6 +18,28 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Bytes of the lock file. The executor has both for its life; nobody else ever holds the first.
+constexpr off_t kExecutorByte = 0;
+constexpr off_t kWaitersByte = 1;
+
+struct flock byte_range(short type, off_t byte) {
+    struct flock range{};
+    range.l_type = type;
+    range.l_whence = SEEK_SET;
+    range.l_start = byte;
+    range.l_len = 1;
+    return range;
+}
+
+/// `command`: F_OFD_SETLK, or F_OFD_SETLKW to wait.
+bool lock_byte(const OwnedFd& file, int command, short type, off_t byte) {
+    struct flock range = byte_range(type, byte);
+    int result = 0;
+    while ((result = ::fcntl(file.get(), command, &range)) != 0 && errno == EINTR) {
+    }
+    return result == 0;
+}
+
 fs::path default_directory() {
     if (const char* home = std::getenv("PPDSM_HOME"); home != nullptr && *home != '\0') return home;
     if (::geteuid() == 0) return "/var/lib/ppdsm";
@@ -109,9 +131,13 @@ Result<VcPaths> Home::find(const std::string& id_or_name) const {
 
 Result<OwnedFd> lock_vc(const VcPaths& paths) {
     PPDSM_ASSIGN(OwnedFd lock, open_file(paths.lock(), O_RDWR | O_CREAT, 0600));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_byte(lock, F_OFD_SETLK, F_WRLCK, kExecutorByte)) {
         return fail(Code::kUnavailable, "another executor runs " + paths.id() +
                                             "; `ppdsm ps` shows it, `ppdsm kill` ends it");
+    }
+    // Those who waited for the executor before us let go of it at once.
+    if (!lock_byte(lock, F_OFD_SETLKW, F_WRLCK, kWaitersByte)) {
+        return fail_errno("lock " + paths.lock().string());
     }
     return lock;
 }
@@ -134,7 +160,15 @@ Result<OwnedFd> claim_generations(const VcPaths& paths) {
 
 bool is_locked(const VcPaths& paths) {
     const Result<OwnedFd> lock = open_file(paths.lock(), O_RDWR);
-    return lock && ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
+    if (!lock) return false;
+    struct flock held = byte_range(F_WRLCK, kExecutorByte);
+    return ::fcntl(lock->get(), F_OFD_GETLK, &held) == 0 && held.l_type != F_UNLCK;
+}
+
+Status wait_until_unlocked(const VcPaths& paths) {
+    PPDSM_ASSIGN(const OwnedFd lock, open_file(paths.lock(), O_RDWR | O_CREAT, 0600));
+    if (lock_byte(lock, F_OFD_SETLKW, F_RDLCK, kWaitersByte)) return {};
+    return fail_errno("wait for the executor of " + paths.id());
 }
 
 }  // namespace ppdsm

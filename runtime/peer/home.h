@@ -77,7 +77,9 @@ Result<OwnedFd> lock_vc(const VcPaths& paths);
 Result<OwnedFd> pin_generations(const VcPaths& paths);
 /// The opposite, for the one who cleans up; kUnavailable while somebody reads.
 Result<OwnedFd> claim_generations(const VcPaths& paths);
-/// Whether some executor holds it.
+/// Whether some executor holds it. Looking does not get into an executor's way.
 bool is_locked(const VcPaths& paths);
+/// Returns when no executor holds it.
+Status wait_until_unlocked(const VcPaths& paths);
 
 }  // namespace ppdsm

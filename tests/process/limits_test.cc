@@ -79,6 +79,17 @@ TEST_F(Limits, RmTakesTheCgroupsOfAKilledExecutorAlong) {
     EXPECT_FALSE(fs::exists(home() / "vcs" / vc->id));
 }
 
+TEST_F(Limits, RmEndedLeavesWhatCanBeGoneOnWith) {
+    Outcome part;
+    const fs::path interrupted = interrupted_run({program("interleave"), "4"}, part);
+    ASSERT_FALSE(HasFailure());
+    EXPECT_EQ(run_exec({"--name", "done"}, {"true"}, directory("work")).exit_code, 0);
+    EXPECT_EQ(run_ppdsm({"rm", "--ended"}).exit_code, 0);
+    EXPECT_NE(run_ppdsm({"logs", "done"}).exit_code, 0);
+    EXPECT_TRUE(fs::exists(interrupted));
+    EXPECT_EQ(run_ppdsm({"resume", "job"}).exit_code, 4) << "as interleave ends";
+}
+
 TEST_F(Limits, AProgramKilledBeforeItsCheckpointIsNotKeptDead) {
     const Arguments argv = {program("interleave"), "4"};
     const Outcome plain = run_plain(argv, directory("plain"));
