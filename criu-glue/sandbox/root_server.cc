@@ -241,8 +241,9 @@ Result<OwnedFd> mount_root() {
     PPDSM_TRY(make_directories(kTreeRoot));
     PPDSM_ASSIGN(OwnedFd device, open_file("/dev/fuse", O_RDWR));
     // No default_permissions: the kernel then asks about access(2), and lets pass everywhere.
-    const std::string options =
-        "fd=" + std::to_string(device.get()) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
+    const std::string options = "fd=" + std::to_string(device.get()) +
+                                ",rootmode=40000,user_id=" + std::to_string(::geteuid()) +
+                                ",group_id=" + std::to_string(::getegid()) + ",allow_other";
     if (::mount("ppdsm", kTreeRoot, "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) {
         return fail_errno("mount the sandbox's root");
     }

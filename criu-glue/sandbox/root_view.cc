@@ -1,5 +1,6 @@
 #include "criu-glue/sandbox/root_view.h"
 
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -36,6 +37,9 @@ RootNode RootView::find(const std::string& path) const {
         node = {RootNode::Kind::kPhantom, {}};
         node.info.st_mode = kPhantomMode;
         node.info.st_nlink = 2;
+        // The kernel itself refuses to write where the owner has no id in its namespace.
+        node.info.st_uid = ::geteuid();
+        node.info.st_gid = ::getegid();
     }
     node.info.st_ino = inode_of(path);
     clear_times(node.info);
