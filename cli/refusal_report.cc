@@ -21,7 +21,11 @@ bool is_plain(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("/._-+=:,@%").find(c) != std::string_view::npos;
 }
-bool is_control(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
+/// Beyond ASCII too: some of it controls terminals, in UTF-8 as in older codes.
+bool is_control(char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < ' ' || byte >= 0x7F;
+}
 
 /// As a shell takes it; a name of the program's choice must not reach a terminal raw.
 std::string shell_word(const std::string& text) {

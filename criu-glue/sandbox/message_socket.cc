@@ -59,7 +59,10 @@ Result<WardenMessage> MessageSocket::receive() {
     header.msg_controllen = control.size();
     ssize_t got = 0;
     while ((got = ::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC)) < 0) {
-        if (errno != EINTR) return fail_errno("receive from the sandbox's other side");
+        // A reset is told once, before what the other side had sent: that is still there.
+        if (errno != EINTR && errno != ECONNRESET) {
+            return fail_errno("receive from the sandbox's other side");
+        }
     }
     if (got == 0) return fail(Code::kUnavailable, "the sandbox's other side is gone");
     if (static_cast<std::size_t>(got) < sizeof record) {

@@ -96,6 +96,16 @@ Status put_together(const SandboxSpec& spec) {
                     "newinstance,ptmxmode=0666,mode=0620");
 }
 
+/// The kernel asks for its first user's id here, which root's programs have, not for a power, which
+/// they have not: whoever may write core_pattern runs what he likes outside.
+Status protect_kernel_settings() {
+    for (const char* name : {"sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr"}) {
+        const std::string path = std::string(kTreeRoot) + "/proc/" + name;
+        if (::access(path.c_str(), F_OK) == 0) PPDSM_TRY(bind_mount(path, path, true));
+    }
+    return {};
+}
+
 Status enter_working_directory(const SandboxSpec& spec) {
     if (::chdir(spec.working_directory.c_str()) == 0) return {};
     return fail_errno("enter the working directory " + spec.working_directory);
@@ -121,6 +131,7 @@ Status enter_mounts(const SandboxSpec& spec) {
     PPDSM_TRY(mount_at(kTreeRoot, kTreeRoot, nullptr, MS_BIND, nullptr));
     PPDSM_TRY(put_together(spec));
     PPDSM_TRY(mount_tree_proc());
+    PPDSM_TRY(protect_kernel_settings());
     if (::chdir(kTreeRoot) != 0) return fail_errno("enter the sandbox's root");
     if (::syscall(SYS_pivot_root, ".", ".") != 0) return fail_errno("pivot into the sandbox");
     if (::umount2(".", MNT_DETACH) != 0) return fail_errno("detach the old root");

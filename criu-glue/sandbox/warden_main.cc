@@ -67,15 +67,15 @@ Status become_namespace_owner() {
     return write_self("/proc/self/gid_map", gid + " " + gid + " 1\n");
 }
 
-Status make_mounts_private() {
-    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-        return fail_errno("make the mounts private");
-    }
-    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
-        return fail_errno("mount /proc");
-    }
-    // CRIU keeps its knowledge of the kernel here, and images live in memory until they are stored.
-    // Huge pages make writing them cheaper; not every kernel has them for a tmpfs.
+constexpr const char* kHomeRun = "/run/ppdsm/home";  ///< What home has at /run.
+
+/// CRIU keeps its knowledge of the kernel in /run, and images live there in memory until they are
+/// stored. Home's own is kept at kHomeRun.
+Status cover_run() {
+    const OwnedFd home(
+        ::open_tree(AT_FDCWD, "/run", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+    if (!home.valid()) return fail_errno("hold /run");
+    // Huge pages make writing images cheaper; not every kernel has them for a tmpfs.
     constexpr const char* kOptions = "mode=0755,size=95%,huge=within_size";
     constexpr const char* kPlainOptions = "mode=0755,size=95%";
     constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV;
@@ -83,7 +83,35 @@ Status make_mounts_private() {
         ::mount("tmpfs", "/run", "tmpfs", kFlags, kPlainOptions) != 0) {
         return fail_errno("mount /run");
     }
+    PPDSM_TRY(make_directories(kHomeRun));
+    if (::move_mount(home.get(), "", AT_FDCWD, kHomeRun, MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+        return fail_errno("keep home's /run");
+    }
     return {};
+}
+
+Status make_mounts_private() {
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+        return fail_errno("make the mounts private");
+    }
+    if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+        return fail_errno("mount /proc");
+    }
+    return cover_run();
+}
+
+/// Where the spec's paths of home lie now.
+void follow_run(SandboxSpec& spec) {
+    const auto follow = [](std::string& path) {
+        if (path == "/run" || path.starts_with("/run/")) path.replace(0, 4, kHomeRun);
+    };
+    follow(spec.skeleton);
+    follow(spec.refusals_log);
+    for (SandboxMount& mount : spec.mounts) {
+        follow(mount.source);
+        follow(mount.upper);
+        follow(mount.work);
+    }
 }
 
 RootSources root_sources(const SandboxSpec& spec) {
@@ -118,6 +146,7 @@ Result<pid_t> make_root(const SandboxSpec& spec, MessageSocket& executor) {
 [[noreturn]] void run_warden(SandboxSpec spec, MessageSocket executor, bool privileged) {
     const auto prepare = [&]() -> Result<pid_t> {
         PPDSM_TRY(make_mounts_private());
+        follow_run(spec);
         if (!spec.host_network) PPDSM_TRY(raise_loopback());
         PPDSM_ASSIGN(const pid_t root_server, make_root(spec, executor));
         PPDSM_TRY(prepare_mounts(spec, privileged));

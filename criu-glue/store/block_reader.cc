@@ -6,16 +6,10 @@
 
 namespace ppdsm {
 
-namespace {
-
-constexpr std::size_t kMaxOpenPacks = 64;  // Of the 1024 descriptors that a process has by default.
-
-}  // namespace
-
 Result<const OwnedFd*> BlockReader::pack(std::uint32_t number, const std::filesystem::path& path) {
     if (number >= packs_.size()) packs_.resize(number + std::size_t{1});
     if (packs_[number].valid()) return &packs_[number];
-    if (open_packs_ >= kMaxOpenPacks) {
+    if (open_packs_ >= most_open_packs_) {
         for (OwnedFd& other : packs_) other.reset();
         open_packs_ = 0;
     }

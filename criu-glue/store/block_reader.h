@@ -15,6 +15,8 @@ namespace ppdsm {
 
 class BlockReader {
 public:
+    /// Keeps at most so many packs open.
+    explicit BlockReader(std::size_t most_open_packs) : most_open_packs_(most_open_packs) {}
     /// Reads and decompresses one block into `raw`; `scratch` is for its own use.
     using Load = std::function<Status(Bytes& raw, Bytes& scratch)>;
     /// The pack's descriptor, opened at first use and kept.
@@ -42,6 +44,7 @@ private:
     std::uint64_t clock_ = 0;
     Bytes scratch_;
     std::vector<OwnedFd> packs_;  ///< By number; invalid: not open.
+    std::size_t most_open_packs_;
     std::size_t open_packs_ = 0;
 };
 

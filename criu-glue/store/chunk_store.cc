@@ -263,7 +263,9 @@ struct ChunkStore::Reader::State {
 };
 
 ChunkStore::Reader::Reader(const ChunkStore& store)
-    : state_(std::make_unique<State>(State{*store.impl_, {}})) {}
+    : state_(
+          std::make_unique<State>(State{*store.impl_, BlockReader(Impl::kMostOpenPacksOfReader)})) {
+}
 ChunkStore::Reader::~Reader() = default;
 
 Result<ByteView> ChunkStore::Reader::view(const ChunkId& id) {

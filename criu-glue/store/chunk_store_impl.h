@@ -13,6 +13,10 @@
 namespace ppdsm {
 
 struct ChunkStore::Impl {
+    // Of the 1024 descriptors that a process has by default; there are at most 16 Readers.
+    static constexpr std::size_t kMostOpenPacks = 64;
+    static constexpr std::size_t kMostOpenPacksOfReader = 16;
+
     struct Pack {
         std::filesystem::path path;
         std::uint64_t size_bytes = 0;
@@ -57,7 +61,7 @@ struct ChunkStore::Impl {
     std::vector<Damage> damaged;
     std::uint64_t next_sequence = 1;
     WorkerPool* workers = nullptr;
-    BlockReader reader;
+    BlockReader reader{kMostOpenPacks};
     std::uint64_t bytes_written = 0;
     /// Flushed entries that moved to the pending pack, with where they were.
     std::vector<std::pair<ChunkIndex::Number, ChunkPlace>> moved;

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 namespace ppdsm {
@@ -24,7 +25,11 @@ Result<ChunkId> parse_chunk_id(const std::string& text) {
     ChunkId id;
     if (text.size() != 2 * id.bytes.size()) return fail(Code::kCorrupt, "chunk name " + text);
     for (std::size_t i = 0; i < id.bytes.size(); ++i) {
-        id.bytes[i] = static_cast<std::uint8_t>(std::stoul(text.substr(2 * i, 2), nullptr, 16));
+        const char* const digits = text.data() + 2 * i;
+        const auto [end, error] = std::from_chars(digits, digits + 2, id.bytes[i], 16);
+        if (error != std::errc() || end != digits + 2) {
+            return fail(Code::kCorrupt, "chunk name " + text);
+        }
     }
     return id;
 }
@@ -45,6 +50,7 @@ Json to_json(const GenerationRecord& record) {
             {"unix_ms", record.unix_ms}};
 }
 
+/// Throws what the parser throws.
 GenerationRecord generation_from(const Json& json) {
     GenerationRecord record;
     json.at("generation").get_to(record.generation);
@@ -58,8 +64,9 @@ GenerationRecord generation_from(const Json& json) {
     json.at("bytes_new").get_to(record.bytes_new);
     json.at("bytes_total").get_to(record.bytes_total);
     json.at("unix_ms").get_to(record.unix_ms);
-    if (const auto id = parse_chunk_id(json.at("manifest").get<std::string>()))
-        record.manifest = *id;
+    const Result<ChunkId> id = parse_chunk_id(json.at("manifest").get<std::string>());
+    if (!id) throw Json::other_error::create(501, id.error().message(), &json);
+    record.manifest = *id;
     return record;
 }
 

@@ -179,8 +179,11 @@ void Executor::on_ended(Ending ending) {
 }
 
 void Executor::note_out_of_memory(int program_status) {
-    if (!killed_by_sigkill(program_status) || kill_reason_ || limits_.out_of_memory_kills() == 0)
+    // A child of the program that was killed long ago, and that it coped with, is no reason.
+    if (!killed_by_sigkill(program_status) || kill_reason_ ||
+        limits_.out_of_memory_kills() == known_memory_kills_) {
         return;
+    }
     kill_reason_ = fmt::format("the program was killed for using more than --memory {} bytes",
                                setup_.record.memory_bytes);
 }
@@ -339,6 +342,8 @@ void Executor::forward_signal(int signal) {
     if (Status kept = input_.append_signal(signal); !kept) return fail_run(kept.error());
     if (const pid_t program = program_of(init_pid()); program > 0) {
         signal_group(program, signal);
+    } else {
+        early_signals_.push_back(signal);
     }
 }
 

@@ -223,7 +223,8 @@ private:
     std::map<std::string, std::vector<std::pair<std::string, std::int64_t>>> applied_;
     ApplyReport applied_report_;     ///< Of the generations' applies.
     bool must_apply_again_ = false;  ///< An earlier executor may have died in the middle of one.
-    LimitGroup limits_;              ///< Outlives the warden, in whose namespace its processes are.
+    std::uint64_t known_memory_kills_ = 0;  ///< As of the last checkpoint or start.
+    LimitGroup limits_;  ///< Outlives the warden, in whose namespace its processes are.
     std::unique_ptr<WardenLink> warden_;
     std::unique_ptr<Poller> warden_poller_;
     OwnedFd init_;
@@ -235,6 +236,7 @@ private:
     bool stall_said_ = false;
     bool unprotected_ = false;  ///< Output has been released that no generation covers.
     std::optional<std::string> kill_reason_;
+    std::vector<int> early_signals_;  ///< That came while there was no program.
 
     Timer checkpoint_timer_;
     Timer watchdog_;

@@ -131,6 +131,7 @@ void Executor::on_stored(const Result<GenerationRecord>& stored) {
     if (!stored) return checkpoint_failed(stored.error());
     phase_ = Phase::kRunning;
     failures_in_a_row_ = 0;
+    known_memory_kills_ = limits_.out_of_memory_kills();
     unprotected_ = false;
     last_pause_us_ = stored->pause_us;
     ++statistics_.generations;

@@ -99,11 +99,16 @@ void Executor::became_alive(WardenMessage message) {
     restoring_.reset();
     restoring_manifest_ = {};
     streams_.start();
+    known_memory_kills_ = limits_.out_of_memory_kills();
+    std::vector<int> signals = std::exchange(early_signals_, {});
     if (restored) {
-        const pid_t program = program_of(init_pid());
-        for (std::size_t i = signals_seen; i < input_.signals().size(); ++i) {
-            if (program > 0) signal_group(program, input_.signals()[i]);
-        }
+        signals.assign(input_.signals().begin() + static_cast<std::ptrdiff_t>(signals_seen),
+                       input_.signals().end());
+    }
+    if (const pid_t program = program_of(init_pid()); program > 0) {
+        for (const int signal : signals) signal_group(program, signal);
+    }
+    if (restored) {
         notify([&](ExecutorObserver& observer) { observer.on_restored(generation); });
     } else if (statistics_.restores > 0) {
         notify([&](ExecutorObserver& observer) { observer.on_restored(0); });

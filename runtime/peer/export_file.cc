@@ -248,6 +248,8 @@ public:
         PPDSM_TRY(replace_file(
             paths_.delivered(),
             {reinterpret_cast<const std::uint8_t*>(&delivered), sizeof delivered}, 0600));
+        PPDSM_TRY(make_durable(paths_.output()));
+        PPDSM_TRY(make_durable(paths_.input()));
         // The record makes the VC visible: last.
         PPDSM_TRY(replace_file(paths_.record(), record_, 0600));
         PPDSM_ASSIGN(VcRecord record, read_record(paths_));
@@ -261,6 +263,10 @@ private:
     static Status append(const std::filesystem::path& path, ByteView data) {
         PPDSM_ASSIGN(const OwnedFd fd, open_file(path, O_WRONLY | O_CREAT | O_APPEND, 0600));
         return write_all(fd, data);
+    }
+    static Status make_durable(const std::filesystem::path& path) {
+        PPDSM_ASSIGN(const OwnedFd fd, open_file(path, O_WRONLY | O_CREAT, 0600));
+        return sync_fd(fd);
     }
 
     VcPaths paths_;

@@ -99,6 +99,7 @@ Status InputJournal::load() {
     while (size_bytes_ + sizeof header <= file_bytes) {
         PPDSM_TRY(read_exactly_at(fd_, bytes_of(header), size_bytes_));
         // A torn tail was never given to the program.
+        if (header.kind < kData || header.kind > kSignal) break;
         if (size_bytes_ + sizeof header + header.size_bytes > file_bytes) break;
         note(header.kind, header.size_bytes, header.value);
     }
@@ -124,8 +125,11 @@ Status InputJournal::append(std::uint8_t kind, ByteView data) {
     const bool carries_data = kind == kData;
     FrameHeader header{kind, carries_data || data.empty() ? std::uint8_t{0} : data[0], 0,
                        carries_data ? static_cast<std::uint32_t>(data.size()) : 0};
-    if (carries_data) PPDSM_TRY(write_all_at(fd_, data, size_bytes_ + sizeof header));
-    PPDSM_TRY(write_all_at(fd_, bytes_of(header), size_bytes_));
+    const ByteView start = bytes_of(header);
+    Bytes frame(start.begin(), start.end());
+    if (carries_data) frame.insert(frame.end(), data.begin(), data.end());
+    // In one piece from its beginning, so that a kill leaves a frame that is seen to be torn.
+    PPDSM_TRY(write_all_at(fd_, frame, size_bytes_));
     if (::fdatasync(fd_.get()) != 0) return fail_errno("make the input durable");
     note(kind, header.size_bytes, header.value);
     return {};

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "criu-glue/sandbox/mount_tree.h"
 #include "dsm/base/files.h"
 #include "runtime/peer/wait_status.h"
 
@@ -128,6 +129,7 @@ void signal_group(pid_t leader, int signal) {
 }
 
 std::vector<std::string> shared_writable_mappings(pid_t root) {
+    const std::string root_prefix = std::string(kTreeRoot) + "/";
     std::vector<std::string> paths;
     std::vector<pid_t> pending = {root};
     while (!pending.empty()) {
@@ -140,6 +142,8 @@ std::vector<std::string> shared_writable_mappings(pid_t root) {
             fields >> range >> rights >> offset >> device >> inode >> std::ws;
             if (rights.size() < 4 || rights[1] != 'w' || rights[3] != 's' || inode == "0") continue;
             std::getline(fields, path);
+            // A tree in the warden's mount namespace shows where its root lies.
+            if (path.starts_with(root_prefix)) path.erase(0, root_prefix.size() - 1);
             if (path.starts_with('/')) paths.push_back(path);
         }
         for (const pid_t child : children_of(pid)) pending.push_back(child);

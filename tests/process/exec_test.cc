@@ -143,6 +143,30 @@ TEST_F(Exec, SetsTheEnvironmentAsked) {
         << outcome.out << outcome.err;
 }
 
+TEST_F(Exec, RunsInARunDirectory) {
+    if (geteuid() != 0) GTEST_SKIP() << "only root may write in /run";
+    std::string pattern = "/run/ppdsm-test-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    const fs::path place = pattern;
+    fs::create_directory(place / "shown");
+    fs::create_directory(place / "work");
+    write_text(place / "shown/input", "from run\n");
+    const Outcome outcome =
+        run_exec({"--expose", place / "shown"},
+                 {"sh", "-c", "cat ../shown/input; echo made > output"}, place / "work");
+    EXPECT_EQ(outcome.out, "from run\n") << outcome.err;
+    EXPECT_EQ(read_whole(place / "work/output"), "made\n");
+    fs::remove_all(place);
+}
+
+TEST_F(Exec, MayNotChangeTheKernelsSettings) {
+    const char* script =
+        "for f in kernel/core_pattern vm/drop_caches; do"
+        " (: >>/proc/sys/$f) 2>/dev/null || echo refused; done";
+    const Outcome outcome = run_exec({}, {"sh", "-c", script}, directory("work"));
+    EXPECT_EQ(outcome.out, "refused\nrefused\n") << outcome.err;
+}
+
 TEST_F(Exec, EndsAtTheTimeout) {
     const fs::path work = directory("work");
     const Outcome outcome = run_exec({"--timeout", "1s"}, {program("static_counter"), "50"}, work);

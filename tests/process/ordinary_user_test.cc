@@ -16,11 +16,11 @@ protected:
         if (!IsSkipped()) become_ordinary_user();
     }
 
-    void kill_once(ChildProcess& exec) {
+    void kill_once(ChildProcess& exec, std::uint64_t generation = 1) {
         ASSERT_TRUE(wait_until([&] {
-            return count_events(events(), "checkpoint_committed") > 0 || exec.has_ended();
+            return count_events(events(), "checkpoint_committed") >= generation || exec.has_ended();
         }));
-        const std::optional<VcStatus> vc = running_vc("job", 1);
+        const std::optional<VcStatus> vc = running_vc("job", generation);
         ASSERT_TRUE(vc);
         ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
         ASSERT_TRUE(
@@ -53,6 +53,28 @@ TEST_F(OrdinaryUser, KeepsHisProcAndHostName) {
     ASSERT_TRUE(outcome.out.ends_with("made\n")) << outcome.out << outcome.err;
     const std::string looks = outcome.out.substr(0, outcome.out.size() - 5);
     EXPECT_EQ(looks.substr(0, looks.size() / 2), looks.substr(looks.size() / 2));
+}
+
+/// Stores into a page that stays dirty do not move a file's times: only who knows that it is mapped
+/// copies it again for a later generation.
+TEST_F(OrdinaryUser, FindsHisMappedFilesAsTheyWere) {
+    const char* script = R"(
+import mmap, os, struct, sys, time
+with open('data', 'wb') as file: file.write(bytes(4096))
+file = open('data', 'r+b')
+data = mmap.mmap(file.fileno(), 4096)
+for step in range(1, 4000):
+    found = struct.unpack_from('q', data, 0)[0]
+    if found != step - 1: sys.exit(f'step {step}: the file has {found}')
+    struct.pack_into('q', data, 0, step)
+    time.sleep(0.001)
+print('agreed')
+)";
+    const auto exec = start_exec(options(), {"/usr/bin/python3", "-c", script}, directory("work"));
+    kill_once(*exec, 4);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.out, "agreed\n") << outcome.err;
+    EXPECT_EQ(outcome.exit_code, 0);
 }
 
 TEST_F(OrdinaryUser, HasATerminalThatOutlivesTheProgramsDeath) {

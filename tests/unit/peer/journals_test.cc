@@ -2,6 +2,7 @@
 // files.
 #include "runtime/peer/journals.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -100,6 +101,24 @@ TEST_F(JournalsTest, ATornInputFrameWasNeverThere) {
     EXPECT_EQ(journal->data_bytes(), 5U);
     ASSERT_TRUE(journal->append_data(as_bytes("again")));
     EXPECT_EQ(as_text(*journal->read(5, 100)), "again");
+}
+
+TEST_F(JournalsTest, AHoleInTheInputIsNoInput) {
+    {
+        Result<InputJournal> journal = InputJournal::open(directory_ / "input.log");
+        ASSERT_TRUE(journal);
+        ASSERT_TRUE(journal->append_data(as_bytes("given")));
+    }
+    // A frame of which only the data was written, and data that looks like the end of the input.
+    const OwnedFd file = open_file(directory_ / "input.log", O_WRONLY | O_APPEND).value();
+    ASSERT_TRUE(write_all(file, Bytes(8)));
+    ASSERT_TRUE(write_all(file, Bytes{2, 0, 0, 0, 0, 0, 0, 0}));
+    Result<InputJournal> journal = InputJournal::open(directory_ / "input.log");
+    ASSERT_TRUE(journal);
+    EXPECT_FALSE(journal->ended());
+    EXPECT_EQ(journal->data_bytes(), 5U);
+    ASSERT_TRUE(journal->append_data(as_bytes("more")));
+    EXPECT_EQ(as_text(*journal->read(5, 100)), "more");
 }
 
 }  // namespace
