@@ -12,6 +12,7 @@
 #include "criu-glue/manifest/manifest.h"
 #include "criu-glue/store/chunk_store.h"
 #include "runtime/peer/checkpointer.h"
+#include "runtime/peer/file_view.h"
 #include "runtime/peer/journals.h"
 #include "runtime/peer/vc_record.h"
 
@@ -253,6 +254,7 @@ public:
         // The record makes the VC visible: last.
         PPDSM_TRY(replace_file(paths_.record(), record_, 0600));
         PPDSM_ASSIGN(VcRecord record, read_record(paths_));
+        PPDSM_TRY(check_working_directory(record));
         record.id = paths_.id();
         PPDSM_TRY(write_record(paths_, record));
         done_ = true;
