@@ -139,6 +139,7 @@ Status Subject::describe_sandbox() {
     ::uname(&names);
     spec_.hostname = names.nodename;
     spec_.skeleton = view.skeleton;
+    spec_.refusals_log = paths_.refusals();
     spec_.mounts = view.mounts;
     spec_.program = record.program;
     spec_.arguments = record.arguments;
