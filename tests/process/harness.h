@@ -160,6 +160,11 @@ protected:
         all.insert(all.end(), more.begin(), more.end());
         return all;
     }
+    /// Kills the program's root process once so many generations are there; returns when it is
+    /// back.
+    void kill_once(ChildProcess& exec, std::uint64_t generation = 1);
+    /// Window size, typed text and Ctrl-C reach a program that was killed and brought back.
+    void expect_terminal_outlives_a_death();
 };
 
 }  // namespace ppdsm::process_test

@@ -287,31 +287,7 @@ TEST_F(Limits, ASignalIsGivenAgainAfterARollBack) {
     EXPECT_EQ(outcome.out, "ready\ncaught USR1\ncaught TERM\n");
 }
 
-TEST_F(Limits, ATerminalOutlivesItsProgramsDeath) {
-    const auto exec =
-        start_exec(options(), {program("terminal"), "3"}, directory("work"), Input::terminal());
-    const auto shows = [&](const std::string& text) {
-        return wait_until([&] { return contains(exec->out_so_far(), text) || exec->has_ended(); });
-    };
-    ASSERT_TRUE(shows("terminal 1 1 1"));
-    ASSERT_TRUE(wait_until([&] { return commits() >= 1 || exec->has_ended(); }));
-    const std::optional<VcStatus> vc = running_vc("job", 1);
-    ASSERT_TRUE(vc) << exec->out_so_far();
-    ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
-    ASSERT_TRUE(
-        wait_until([&] { return count_events(events(), "restored") >= 1 || exec->has_ended(); }));
-    exec->set_window(44, 122);
-    shows("changed to 44 rows 122 columns");
-    exec->write_input("after death\n");
-    shows("typed after death");
-    exec->write_input("\x03");
-    const Outcome outcome = exec->wait(kDeadline);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
-    for (const char* text :
-         {"changed to 44 rows 122 columns", "typed after death", "interrupted"}) {
-        EXPECT_TRUE(contains(outcome.out, text)) << outcome.out;
-    }
-}
+TEST_F(Limits, ATerminalOutlivesItsProgramsDeath) { expect_terminal_outlives_a_death(); }
 
 TEST_F(Limits, InputFromAFileGoesOnWhereItStopped) {
     const fs::path input = world() / "input";

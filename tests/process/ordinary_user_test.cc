@@ -15,17 +15,6 @@ protected:
         CheckpointedRunTest::SetUp();
         if (!IsSkipped()) become_ordinary_user();
     }
-
-    void kill_once(ChildProcess& exec, std::uint64_t generation = 1) {
-        ASSERT_TRUE(wait_until([&] {
-            return count_events(events(), "checkpoint_committed") >= generation || exec.has_ended();
-        }));
-        const std::optional<VcStatus> vc = running_vc("job", generation);
-        ASSERT_TRUE(vc);
-        ASSERT_EQ(kill(vc->root_pid, SIGKILL), 0);
-        ASSERT_TRUE(
-            wait_until([&] { return count_events(events(), "restored") > 0 || exec.has_ended(); }));
-    }
 };
 
 TEST_F(OrdinaryUser, IsWhoHeIs) {
@@ -78,24 +67,7 @@ print('agreed')
 }
 
 TEST_F(OrdinaryUser, HasATerminalThatOutlivesTheProgramsDeath) {
-    const auto exec =
-        start_exec(options(), {program("terminal"), "3"}, directory("work"), Input::terminal());
-    const auto shows = [&](const std::string& text) {
-        return wait_until([&] { return contains(exec->out_so_far(), text) || exec->has_ended(); });
-    };
-    ASSERT_TRUE(shows("terminal 1 1 1")) << exec->out_so_far();
-    kill_once(*exec);
-    exec->set_window(44, 122);
-    shows("changed to 44 rows 122 columns");
-    exec->write_input("after death\n");
-    shows("typed after death");
-    exec->write_input("\x03");
-    const Outcome outcome = exec->wait(kDeadline);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
-    for (const char* text :
-         {"changed to 44 rows 122 columns", "typed after death", "interrupted"}) {
-        EXPECT_TRUE(contains(outcome.out, text)) << outcome.out;
-    }
+    expect_terminal_outlives_a_death();
 }
 
 struct Unseen {
