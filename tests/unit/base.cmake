@@ -1,1 +1,1 @@
-ppdsm_unit_test(base_test base/files_test.cc)
+ppdsm_unit_test(base_test base/files_test.cc base/peer_id_test.cc)
