@@ -5,11 +5,11 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 
-#include "runtime/peer/executor.h"
+#include "runtime/peer/run.h"
 
 namespace ppdsm {
 
-class EventFile final : public ExecutorObserver {
+class EventFile final : public RunObserver {
 public:
     static Result<std::unique_ptr<EventFile>> open(const std::filesystem::path& path,
                                                    const std::string& vc_id);

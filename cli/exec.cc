@@ -17,6 +17,7 @@
 #include "cli/front_end.h"
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/control.h"
+#include "runtime/peer/executor.h"
 
 extern char** environ;
 

@@ -50,12 +50,12 @@ Status write_to(int fd, ByteView data) {
 
 }  // namespace
 
-FrontEnd::FrontEnd(Loop& loop, Executor& executor, VcPaths paths, bool attached, bool statistics)
+FrontEnd::FrontEnd(Loop& loop, Run& run, VcPaths paths, bool attached, bool statistics)
     : loop_(loop),
-      executor_(executor),
+      run_(run),
       attached_(attached),
       statistics_(statistics),
-      live_(executor.record().output == OutputMode::kLive),
+      live_(run.record().output == OutputMode::kLive),
       refusals_log_(paths.refusals()),
       stdin_timer_(loop, [this] { watch_stdin(); }),
       started_us_(monotonic_now_us()) {
@@ -73,14 +73,14 @@ FrontEnd::~FrontEnd() {
 void FrontEnd::start() {
     ::signal(SIGPIPE, SIG_IGN);
     if (!attached_) {
-        executor_.end_input();
+        run_.end_input();
         return;
     }
     for (const int signal : kForwarded) {
         signals_.push_back(std::make_unique<SignalWatcher>(
             loop_, signal, [this](int number) { on_signal(number); }));
     }
-    if (executor_.record().terminal) {
+    if (run_.record().terminal) {
         enter_raw_mode();
         signals_.push_back(std::make_unique<SignalWatcher>(loop_, SIGWINCH,
                                                            [this](int) { forward_window_size(); }));
@@ -96,9 +96,9 @@ void FrontEnd::start() {
 }
 
 Status FrontEnd::continue_input() {
-    const InputJournal& input = executor_.input();
+    const InputJournal& input = run_.input();
     const std::uint64_t given_bytes = input.data_bytes();
-    if (given_bytes == 0 || input.ended() || executor_.record().terminal) return {};
+    if (given_bytes == 0 || input.ended() || run_.record().terminal) return {};
     struct stat info{};
     if (!attached_ || ::fstat(STDIN_FILENO, &info) != 0 || S_ISCHR(info.st_mode)) {
         return fail(
@@ -131,11 +131,11 @@ void FrontEnd::enter_raw_mode() {
 void FrontEnd::forward_window_size() {
     winsize size{};
     if (::ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
-        executor_.resize_terminal(size.ws_row, size.ws_col);
+        run_.resize_terminal(size.ws_row, size.ws_col);
 }
 
 void FrontEnd::watch_stdin() {
-    if (!executor_.wants_input()) {
+    if (!run_.wants_input()) {
         if (stdin_poller_) stdin_poller_->watch(0);
         // Asked again soon: either the program reads on, or it has not started yet.
         if (!outcome_) stdin_timer_.start(kInputRetryMs);
@@ -149,29 +149,29 @@ void FrontEnd::watch_stdin() {
 }
 
 void FrontEnd::read_stdin() {
-    if (!executor_.wants_input()) return watch_stdin();
+    if (!run_.wants_input()) return watch_stdin();
     std::array<std::uint8_t, kReadBytes> buffer;  // NOLINT: filled by read.
     const ssize_t got = ::read(STDIN_FILENO, buffer.data(), buffer.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return watch_stdin();
     if (got <= 0) {
         stdin_poller_.reset();
         stdin_timer_.stop();
-        executor_.end_input();
+        run_.end_input();
         return;
     }
-    executor_.give_input(ByteView(buffer.data(), static_cast<std::size_t>(got)));
+    run_.give_input(ByteView(buffer.data(), static_cast<std::size_t>(got)));
     if (!stdin_pollable_) stdin_timer_.start(0);
 }
 
 void FrontEnd::on_signal(int signal) {
-    executor_.forward_signal(signal);
+    run_.forward_signal(signal);
     // Like the program, we stop; the shell wakes both.
     if (signal == SIGTSTP) ::raise(SIGSTOP);
 }
 
 void FrontEnd::on_started(pid_t /*program*/) {
     if (!attached_) return;
-    if (executor_.record().terminal) forward_window_size();
+    if (run_.record().terminal) forward_window_size();
     watch_stdin();
 }
 
@@ -183,7 +183,7 @@ void FrontEnd::on_released(std::uint64_t output_bytes) {
 }
 
 void FrontEnd::note_lag() {
-    if (attached_) executor_.hold_output(released_bytes_ - delivered_bytes_ > kMostLagBytes);
+    if (attached_) run_.hold_output(released_bytes_ - delivered_bytes_ > kMostLagBytes);
 }
 
 void FrontEnd::on_preview(Stream stream, ByteView data) {
@@ -191,7 +191,7 @@ void FrontEnd::on_preview(Stream stream, ByteView data) {
     const Status written = write_to(fd_of(stream), data);
     if (written || written.error().errno_value() != EPIPE) return;
     // Later: we are called from the stream that this closes.
-    loop_.post([this, stream] { executor_.hang_up(stream); });
+    loop_.post([this, stream] { run_.hang_up(stream); });
 }
 
 /// One piece after the other on a pool thread: a slow reader must not hold up the run.
@@ -209,7 +209,7 @@ void FrontEnd::deliver() {
         [this, result, from_bytes, to_bytes] { *result = deliver_piece(from_bytes, to_bytes); },
         [this, result] {
             delivering_ = false;
-            for (const Stream stream : gone_) executor_.hang_up(stream);
+            for (const Stream stream : gone_) run_.hang_up(stream);
             if (!*result) {
                 say("cannot show the output: " + result->error().message());
                 delivered_bytes_ = released_bytes_;
@@ -222,7 +222,7 @@ void FrontEnd::deliver() {
 Status FrontEnd::deliver_piece(std::uint64_t from_bytes, std::uint64_t to_bytes) {
     const std::uint64_t stop_bytes = from_bytes + kDeliverBytes;
     while (from_bytes < to_bytes && from_bytes < stop_bytes) {
-        PPDSM_ASSIGN(const OutputLog::Piece piece, executor_.output().read(from_bytes, to_bytes));
+        PPDSM_ASSIGN(const OutputLog::Piece piece, run_.output().read(from_bytes, to_bytes));
         const bool gone = std::find(gone_.begin(), gone_.end(), piece.stream) != gone_.end();
         if (!gone) {
             const Status written = write_to(fd_of(piece.stream), piece.data);
@@ -289,7 +289,7 @@ void FrontEnd::on_finished(const Outcome& outcome) {
 
 /// After the program's own output.
 void FrontEnd::finish() {
-    const Advice advice{executor_.record().uid, refusals_log_};
+    const Advice advice{run_.record().uid, refusals_log_};
     for (const std::string& line : describe_refusals(outcome_->refusals, advice)) say(line);
     loop_.stop();
 }
@@ -304,18 +304,18 @@ void FrontEnd::report_files(const ApplyReport& files) const {
 }
 
 void FrontEnd::report_statistics() const {
-    const RunStatistics& run = executor_.statistics();
+    const RunStatistics& sums = run_.statistics();
     const double seconds = static_cast<double>(monotonic_now_us() - started_us_) / 1e6;
-    const double mean_ms = run.generations == 0 ? 0
-                                                : static_cast<double>(run.pause_us_sum) / 1000 /
-                                                      static_cast<double>(run.generations);
+    const double mean_ms = sums.generations == 0 ? 0
+                                                 : static_cast<double>(sums.pause_us_sum) / 1000 /
+                                                       static_cast<double>(sums.generations);
     say(
         fmt::format("ran {:.2f} s; {} generations, {} restores; pause mean {:.1f} ms, longest "
                     "{:.1f} ms; stored {} "
                     "new, last generation {}",
-                    seconds, run.generations, run.restores, mean_ms,
-                    static_cast<double>(run.pause_us_max) / 1000, format_bytes(run.bytes_new),
-                    format_bytes(run.bytes_total)));
+                    seconds, sums.generations, sums.restores, mean_ms,
+                    static_cast<double>(sums.pause_us_max) / 1000, format_bytes(sums.bytes_new),
+                    format_bytes(sums.bytes_total)));
 }
 
 }  // namespace ppdsm

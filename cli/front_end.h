@@ -10,14 +10,15 @@
 #include <vector>
 
 #include "dsm/io/loop.h"
-#include "runtime/peer/executor.h"
+#include "runtime/peer/home.h"
+#include "runtime/peer/run.h"
 
 namespace ppdsm {
 
-class FrontEnd final : public ExecutorObserver {
+class FrontEnd final : public RunObserver {
 public:
     /// `attached`: stdin, stdout and signals are the user's; otherwise the run is detached.
-    FrontEnd(Loop& loop, Executor& executor, VcPaths paths, bool attached, bool statistics);
+    FrontEnd(Loop& loop, Run& run, VcPaths paths, bool attached, bool statistics);
     ~FrontEnd() override;
 
     /// For a run that was interrupted while its stdin had not ended: ours goes on where that
@@ -54,7 +55,7 @@ private:
     void finish();
 
     Loop& loop_;
-    Executor& executor_;
+    Run& run_;
     bool attached_;
     bool statistics_;
     bool live_;

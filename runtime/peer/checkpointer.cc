@@ -66,8 +66,7 @@ void Checkpointer::abandon() {
     store_->abandon();
 }
 
-Result<Manifest> Checkpointer::store_everything(const OwnedFd& images, const CutRecord& cut) {
-    Manifest manifest;
+Status Checkpointer::store_images(const OwnedFd& images, Manifest& manifest) {
     PPDSM_ASSIGN(const std::vector<std::string> names, image_names(images));
     for (const std::string& name : names) {
         PPDSM_ASSIGN(const OwnedFd file, open_file_at(images, name, O_RDONLY));
@@ -80,6 +79,26 @@ Result<Manifest> Checkpointer::store_everything(const OwnedFd& images, const Cut
         manifest.images.push_back({name, content});
         ::unlinkat(images.get(), name.c_str(), 0);  // The memory is wanted back.
     }
+    return {};
+}
+
+Result<GenerationRecord> Checkpointer::prepare(const OwnedFd& images, const CutRecord& cut) {
+    const std::uint64_t before_bytes = store_->bytes_written();
+    fault_point("store");
+    Manifest manifest;
+    PPDSM_TRY(store_images(images, manifest));
+    return finish(std::move(manifest), cut, before_bytes);
+}
+
+Result<GenerationRecord> Checkpointer::prepare_files(const CutRecord& cut) {
+    const std::uint64_t before_bytes = store_->bytes_written();
+    PPDSM_TRY(precopy());
+    PPDSM_TRY(this->cut({}));
+    return finish({}, cut, before_bytes);
+}
+
+Result<GenerationRecord> Checkpointer::finish(Manifest manifest, const CutRecord& cut,
+                                              std::uint64_t before_bytes) {
     for (LayerCapture& capture : captures_) {
         PPDSM_ASSIGN(Layer layer, capture.finish(*store_));
         manifest.layers.push_back(std::move(layer));
@@ -99,13 +118,6 @@ Result<Manifest> Checkpointer::store_everything(const OwnedFd& images, const Cut
     manifest.stdio = cut.stdio_keys;
     manifest.host = host_;
     for_each_blob(manifest, [&](const BlobRef& blob) { manifest.bytes_total += blob.size_bytes; });
-    return manifest;
-}
-
-Result<GenerationRecord> Checkpointer::commit(const OwnedFd& images, const CutRecord& cut) {
-    const std::uint64_t before_bytes = store_->bytes_written();
-    fault_point("store");
-    PPDSM_ASSIGN(Manifest manifest, store_everything(images, cut));
     PPDSM_TRY(store_->flush());
     fault_point("flushed");
     manifest.bytes_new = store_->bytes_written() - before_bytes;
@@ -126,9 +138,13 @@ Result<GenerationRecord> Checkpointer::commit(const OwnedFd& images, const CutRe
     record.bytes_new = manifest.bytes_new + encoded.size();
     record.bytes_total = manifest.bytes_total;
     record.unix_ms = manifest.created_unix_ms;
+    return record;
+}
+
+Status Checkpointer::commit(const GenerationRecord& record) {
     PPDSM_TRY(log_.commit(record));
     fault_point("committed");
-    return record;
+    return {};
 }
 
 Status Checkpointer::retire(std::uint32_t keep) {

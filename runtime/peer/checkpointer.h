@@ -42,9 +42,12 @@ public:
     Status cut(const std::vector<FileIdentity>& mapped_writable);
     void abandon();
 
-    /// Stores, makes durable, commits: afterwards the generation exists. On failure nothing has
-    /// changed.
-    Result<GenerationRecord> commit(const OwnedFd& images, const CutRecord& cut);
+    /// Stores and makes durable. On failure nothing has changed.
+    Result<GenerationRecord> prepare(const OwnedFd& images, const CutRecord& cut);
+    /// The same of the layers alone, whose program has ended.
+    Result<GenerationRecord> prepare_files(const CutRecord& cut);
+    /// Afterwards the generation exists.
+    Status commit(const GenerationRecord& record);
     /// Drops all but the last `keep` generations, those that prove damaged, and what only they
     /// needed.
     Status retire(std::uint32_t keep);
@@ -72,7 +75,9 @@ private:
           output_(output),
           host_(std::move(host)),
           store_(std::move(store)) {}
-    Result<Manifest> store_everything(const OwnedFd& images, const CutRecord& cut);
+    Status store_images(const OwnedFd& images, Manifest& manifest);
+    Result<GenerationRecord> finish(Manifest manifest, const CutRecord& cut,
+                                    std::uint64_t before_bytes);
 
     VcPaths paths_;
     CommitLog& log_;

@@ -30,25 +30,6 @@ sockaddr_un address_in(const OwnedFd& directory) {
     return address;
 }
 
-Json status_of(const Executor& executor) {
-    const CommitState& commits = executor.commits();
-    const pid_t init = executor.init_pid();
-    Json pids = Json::array();
-    for (const HostProcess& process : process_tree(init)) {
-        pids.push_back({{"pid", process.pid},
-                        {"inner_pid", process.inner_pid},
-                        {"command", bytes_to_utf8(process.command)}});
-    }
-    return {{"state", executor.phase_name()},
-            {"generation", commits.last() == nullptr ? 0 : commits.last()->generation},
-            {"protected", executor.is_protected()},
-            {"restores", executor.statistics().restores},
-            {"pids", pids},
-            {"init_pid", init},
-            {"root_pid", init > 0 ? program_of(init) : 0},
-            {"executor_pid", ::getpid()}};
-}
-
 }  // namespace
 
 Json to_json(const GenerationRecord& record) {
@@ -60,7 +41,7 @@ Json to_json(const GenerationRecord& record) {
             {"unix_ms", record.unix_ms}};
 }
 
-Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Executor& executor,
+Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Run& run,
                                                              const VcPaths& paths) {
     ::unlink(paths.control().c_str());  // Of an executor that was killed; we hold the lock.
     PPDSM_ASSIGN(const OwnedFd directory, open_file(paths.directory, O_PATH | O_DIRECTORY));
@@ -71,12 +52,11 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Executo
         ::listen(listener.get(), kBacklog) != 0) {
         return fail_errno("listen at " + paths.control().string());
     }
-    return std::unique_ptr<ControlServer>(
-        new ControlServer(loop, executor, paths, std::move(listener)));
+    return std::unique_ptr<ControlServer>(new ControlServer(loop, run, paths, std::move(listener)));
 }
 
-ControlServer::ControlServer(Loop& loop, Executor& executor, VcPaths paths, OwnedFd listener)
-    : loop_(loop), executor_(executor), paths_(std::move(paths)), listener_(std::move(listener)) {
+ControlServer::ControlServer(Loop& loop, Run& run, VcPaths paths, OwnedFd listener)
+    : loop_(loop), run_(run), paths_(std::move(paths)), listener_(std::move(listener)) {
     poller_ = std::make_unique<Poller>(loop_, listener_.get(), [this](int) { accept_client(); });
     poller_->watch(UV_READABLE);
 }
@@ -109,18 +89,18 @@ void ControlServer::on_request(std::uint64_t client) {
 
 void ControlServer::handle(std::uint64_t client, const Json& request) {
     const std::string action = request.value("do", "");
-    if (action == "status") return answer(client, status_of(executor_));
+    if (action == "status") return answer(client, run_.status());
     if (action == "kill") {
         const int signal = request.value("signal", SIGTERM);
         if (signal == SIGKILL) {
-            executor_.kill("killed by `ppdsm kill`");
+            run_.kill("killed by `ppdsm kill`");
         } else {
-            executor_.forward_signal(signal);
+            run_.forward_signal(signal);
         }
         return answer(client, Json::object());
     }
     if (action == "checkpoint") {
-        return executor_.checkpoint([this, client](const Result<GenerationRecord>& result) {
+        return run_.checkpoint([this, client](const Result<GenerationRecord>& result) {
             answer(client, result ? to_json(*result) : Json{{"error", result.error().message()}});
         });
     }

@@ -1,4 +1,4 @@
-// An executor's control socket: how other `ppdsm` commands ask it things. One JSON object a request
+// A run's control socket: how other `ppdsm` commands ask it things. One JSON object a request
 // and one an answer, over SOCK_SEQPACKET at <VC>/control. Only the owner can reach it (directory
 // mode 0700).
 //   {"do":"status"}                ->
@@ -13,13 +13,14 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "dsm/io/loop.h"
-#include "runtime/peer/executor.h"
+#include "runtime/peer/home.h"
+#include "runtime/peer/run.h"
 
 namespace ppdsm {
 
 class ControlServer {
 public:
-    static Result<std::unique_ptr<ControlServer>> listen(Loop& loop, Executor& executor,
+    static Result<std::unique_ptr<ControlServer>> listen(Loop& loop, Run& run,
                                                          const VcPaths& paths);
     ~ControlServer();
 
@@ -28,14 +29,14 @@ private:
         OwnedFd fd;
         std::unique_ptr<Poller> poller;
     };
-    ControlServer(Loop& loop, Executor& executor, VcPaths paths, OwnedFd listener);
+    ControlServer(Loop& loop, Run& run, VcPaths paths, OwnedFd listener);
     void accept_client();
     void on_request(std::uint64_t client);
     void handle(std::uint64_t client, const nlohmann::json& request);
     void answer(std::uint64_t client, const nlohmann::json& reply);
 
     Loop& loop_;
-    Executor& executor_;
+    Run& run_;
     VcPaths paths_;
     OwnedFd listener_;
     std::unique_ptr<Poller> poller_;

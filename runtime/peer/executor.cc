@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
 #include "runtime/peer/fault_point.h"
 #include "runtime/peer/host_record.h"
 #include "runtime/peer/wait_status.h"
@@ -47,12 +50,13 @@ Executor::Executor(Loop& loop, const Home& home, Setup setup, OwnedFd lock, Comm
       commits_(std::move(commits)),
       output_(std::move(output)),
       input_(std::move(input)),
+      home_files_(setup_.paths, setup_.record),
       streams_(loop, output_, input_,
                {[this](Stream stream, ByteView data) { on_output(stream, data); },
                 [this](const Error& error) { loop_.post([this, error] { fail_run(error); }); },
                 [this](const Error& error) {
                     if (std::exchange(stall_said_, true)) return;
-                    notify([&](ExecutorObserver& o) { o.on_output_stalled(error); });
+                    notify([&](RunObserver& o) { o.on_output_stalled(error); });
                 }}),
       checkpoint_timer_(loop, [this] { begin_checkpoint(); }),
       watchdog_(loop, [this] { on_watchdog(); }),
@@ -75,6 +79,26 @@ const char* Executor::phase_name() const {
     return "?";
 }
 
+nlohmann::json Executor::status() const {
+    using Json = nlohmann::json;
+    Json pids = Json::array();
+    for (const HostProcess& process : process_tree(init_pid())) {
+        pids.push_back({{"pid", process.pid},
+                        {"inner_pid", process.inner_pid},
+                        {"command", bytes_to_utf8(process.command)}});
+    }
+    // As of the last job's end, since jobs write the log.
+    const GenerationRecord* last = shown_commits_.last();
+    return {{"state", phase_name()},
+            {"generation", last == nullptr ? 0 : last->generation},
+            {"protected", !unprotected_},
+            {"restores", statistics_.restores},
+            {"pids", pids},
+            {"init_pid", init_pid()},
+            {"root_pid", init_pid() > 0 ? program_of(init_pid()) : 0},
+            {"executor_pid", ::getpid()}};
+}
+
 void Executor::run() {
     if (setup_.record.timeout_ms > 0) {
         timeout_.start(static_cast<std::uint64_t>(setup_.record.timeout_ms));
@@ -82,7 +106,7 @@ void Executor::run() {
     const CommitState& state = commits_.state();
     const bool resumed = state.epoch > 0;
     if (Status begun = commits_.begin_epoch(); !begun) return fail_run(begun.error());
-    if (Status loaded = load_applied(); !loaded) return fail_run(loaded.error());
+    if (Status loaded = home_files_.load(); !loaded) return fail_run(loaded.error());
     shown_commits_ = state;
     if (state.end) {
         // Only the end's own effects may be missing.
@@ -97,7 +121,8 @@ void Executor::run() {
     if (setup_.record.checkpoint_every_ms < 0) {
         if (Status noted = commits_.note_unprotected(); !noted) return fail_run(noted.error());
     }
-    must_apply_again_ = resumed && setup_.record.files == FilesMode::kCommit;
+    must_apply_again_ =
+        resumed && setup_.record.files == FilesMode::kCommit && setup_.authority == nullptr;
     if (resumed) {
         if (const GenerationRecord* last = state.last(); last != nullptr) {
             released_bytes_ = last->output_bytes;
@@ -174,7 +199,7 @@ void Executor::on_ended(Ending ending) {
     std::string cause =
         ending.told ? "the program was killed by SIGKILL" : "the sandbox was killed";
     if (!ending.why.empty()) cause = ending.why;
-    notify([&](ExecutorObserver& observer) { observer.on_died(cause); });
+    notify([&](RunObserver& observer) { observer.on_died(cause); });
     bring_back();
 }
 
@@ -218,6 +243,7 @@ void Executor::finish(int program_status) {
     const bool was_killed = killed_by_sigkill(program_status);
     const std::string failure =
         was_killed ? why_not_recovered() + "; its files were not written home" : "";
+    if (setup_.authority != nullptr) return finish_elsewhere(program_status, failure, was_killed);
     auto files = std::make_shared<Result<ApplyReport>>(ApplyReport{});
     offload(
         [this, files, program_status, failure, was_killed]() -> Status {
@@ -238,6 +264,32 @@ void Executor::finish(int program_status) {
         [this, files, program_status](const Status& recorded) {
             if (!recorded) return fail_run(recorded.error());
             on_finished_job(program_status, *files);
+        });
+}
+
+/// The layers become a last generation, without a process, from which the deployer writes home.
+void Executor::finish_elsewhere(int program_status, const std::string& failure, bool was_killed) {
+    auto files = std::make_shared<std::optional<GenerationRecord>>();
+    cut_ = {};
+    cut_.output_bytes = output_.size_bytes();
+    offload(
+        [this, files, was_killed]() -> Status {
+            PPDSM_TRY(output_.sync());
+            if (was_killed) return {};
+            PPDSM_ASSIGN(*files, checkpointer_->prepare_files(cut_));
+            fault_point("before-end");
+            return {};
+        },
+        [this, files, program_status, failure](const Status& prepared) {
+            if (!prepared) return fail_run(prepared.error());
+            const EndRecord end{program_status, cut_.output_bytes, failure};
+            setup_.authority->end(end, *files, await([this, end](const Status& accepted) {
+                                      if (!accepted) return fail_run(accepted.error());
+                                      Outcome outcome;
+                                      outcome.exit_code = shell_exit_code(end.wait_status);
+                                      outcome.failure = end.failure;
+                                      conclude(std::move(outcome));
+                                  }));
         });
 }
 
@@ -271,6 +323,7 @@ void Executor::fail_run(const Error& error) {
     Outcome outcome;
     outcome.exit_code = kFailedExitCode;
     outcome.failure = error.message();
+    outcome.failure_code = error.code();
     conclude(std::move(outcome));
 }
 
@@ -282,11 +335,11 @@ void Executor::conclude(Outcome outcome) {
         done(fail(Code::kUnavailable, "the program has ended"));
     }
     outcome.refusals = read_refusals(setup_.paths.refusals());
-    notify([&](ExecutorObserver& observer) { observer.on_finished(outcome); });
+    notify([&](RunObserver& observer) { observer.on_finished(outcome); });
 }
 
 void Executor::on_output(Stream stream, ByteView data) {
-    notify([&](ExecutorObserver& observer) { observer.on_preview(stream, data); });
+    notify([&](RunObserver& observer) { observer.on_preview(stream, data); });
     if (releases_live()) release(output_.size_bytes());
     watch_output_size();
 }
@@ -313,7 +366,7 @@ bool Executor::releases_live() const {
 void Executor::release(std::uint64_t output_bytes) {
     if (output_bytes <= released_bytes_ && released_bytes_ != 0) return;
     released_bytes_ = output_bytes;
-    notify([&](ExecutorObserver& observer) { observer.on_released(output_bytes); });
+    notify([&](RunObserver& observer) { observer.on_released(output_bytes); });
     streams_.hold(reader_is_behind_);
 }
 

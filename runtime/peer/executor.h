@@ -26,8 +26,10 @@
 #include "runtime/peer/commit_log.h"
 #include "runtime/peer/file_view.h"
 #include "runtime/peer/home.h"
+#include "runtime/peer/home_files.h"
 #include "runtime/peer/journals.h"
 #include "runtime/peer/process_tree.h"
+#include "runtime/peer/run.h"
 #include "runtime/peer/standard_streams.h"
 #include "runtime/peer/vc_record.h"
 
@@ -37,46 +39,22 @@ namespace ppdsm {
 inline constexpr std::uint64_t kCriuBaseMs = 30'000;
 inline constexpr std::uint64_t kCriuBytesPerMs = 20'000;  // 20 MB/s: far below any disk in use.
 
-/// How a run ended for its user.
-struct Outcome {
-    int exit_code = 0;    ///< As the shell would report it; 125: ppdsm failed.
-    std::string failure;  ///< Why, when ppdsm failed or ended the run.
-    ApplyReport files;    ///< What was written at home.
-    Refusals refusals;    ///< What the program asked for in vain.
-};
-
-struct RunStatistics {
-    std::uint64_t generations = 0;
-    std::uint64_t restores = 0;
-    std::uint64_t pause_us_sum = 0;
-    std::uint64_t pause_us_max = 0;
-    std::uint64_t bytes_new = 0;
-    std::uint64_t bytes_total = 0;  ///< Of the last generation.
-};
-
-/// Who watches a run: the front-end, the events file. Called on the loop's thread.
-class ExecutorObserver {
+/// Where a generation becomes true, when that is not the executor's own commit log: the deployer.
+/// Answers come on the loop's thread.
+class CommitAuthority {
 public:
-    virtual ~ExecutorObserver() = default;
-    virtual void on_started(pid_t /*program*/) {}
-    virtual void on_committed(const GenerationRecord& /*record*/) {}
-    /// A checkpoint did not come about; the program goes on. `protected_now`: there is an earlier
-    /// one.
-    virtual void on_checkpoint_failed(const Error& /*reason*/, bool /*protected_now*/) {}
-    virtual void on_died(const std::string& /*cause*/) {}
-    virtual void on_restored(std::uint64_t /*generation*/) {}
-    /// With --files commit: a generation is committed, but its files are not all at home yet.
-    virtual void on_files_not_written(const Error& /*reason*/) {}
-    /// There is no room to keep the program's output; the program waits.
-    virtual void on_output_stalled(const Error& /*reason*/) {}
-    /// Output log up to this offset may be shown for good.
-    virtual void on_released(std::uint64_t /*output_bytes*/) {}
-    /// Output just written, not released: a preview.
-    virtual void on_preview(Stream /*stream*/, ByteView /*data*/) {}
-    virtual void on_finished(const Outcome& /*outcome*/) {}
+    virtual ~CommitAuthority() = default;
+    using Done = std::function<void(const Status&)>;
+    /// The generation is durable here. kStaleEpoch: another incarnation has taken over.
+    virtual void commit(const GenerationRecord& record, Done done) = 0;
+    /// From here on output is released that no generation covers.
+    virtual void note_unprotected(Done done) = 0;
+    /// The program has ended; `files`, when it was not killed, is a generation of its layers alone.
+    virtual void end(const EndRecord& end, const std::optional<GenerationRecord>& files,
+                     Done done) = 0;
 };
 
-class Executor {
+class Executor final : public Run {
 public:
     struct Setup {
         VcPaths paths;
@@ -84,43 +62,32 @@ public:
         std::filesystem::path libexec;  ///< Where ppdsm-warden and ppdsm-init lie.
         std::optional<CriuInstallation> criu;
         std::string criu_problem;  ///< Why there is none.
+        /// Not owned; null: the VC's own commit log decides, and home is here.
+        CommitAuthority* authority = nullptr;
     };
 
     /// Takes the VC's lock and opens its journals.
     static Result<std::unique_ptr<Executor>> open(Loop& loop, const Home& home, Setup setup);
-    ~Executor();
-
-    void add_observer(ExecutorObserver& observer) { observers_.push_back(&observer); }
+    ~Executor() override;
 
     /// A VC that has never run starts; one that has goes on from its last generation.
     void run();
 
-    void give_input(ByteView data);
-    void end_input();
-    [[nodiscard]] bool wants_input() const;
-    void hang_up(Stream stream) { streams_.hang_up(stream); }
-    /// The reader is far behind: the program's pipes fill up, as they would without us.
-    void hold_output(bool reader_is_behind);
-    void resize_terminal(unsigned short rows, unsigned short columns);
-    /// To the program's process group, remembered so that a rolled-back program gets it again.
-    void forward_signal(int signal);
-    /// Ends the run by SIGKILL, whatever it is doing; it is not brought back and its files are not
-    /// written home.
-    void kill(std::string reason);
+    void give_input(ByteView data) override;
+    void end_input() override;
+    [[nodiscard]] bool wants_input() const override;
+    void hang_up(Stream stream) override { streams_.hang_up(stream); }
+    void hold_output(bool reader_is_behind) override;
+    void resize_terminal(unsigned short rows, unsigned short columns) override;
+    void forward_signal(int signal) override;
+    void kill(std::string reason) override;
+    void checkpoint(CheckpointDone done) override;
 
-    using CheckpointDone = std::function<void(const Result<GenerationRecord>&)>;
-    /// Now, or as soon as the one under way is done.
-    void checkpoint(CheckpointDone done);
-
-    [[nodiscard]] const VcRecord& record() const { return setup_.record; }
-    [[nodiscard]] const InputJournal& input() const { return input_; }
-    [[nodiscard]] const OutputLog& output() const { return output_; }
-    /// As of the last job's end, since jobs write the log.
-    [[nodiscard]] const CommitState& commits() const { return shown_commits_; }
-    [[nodiscard]] const RunStatistics& statistics() const { return statistics_; }
-    [[nodiscard]] const char* phase_name() const;
-    [[nodiscard]] pid_t init_pid() const { return pid_of(init_); }
-    [[nodiscard]] bool is_protected() const { return !unprotected_; }
+    [[nodiscard]] const VcRecord& record() const override { return setup_.record; }
+    [[nodiscard]] const InputJournal& input() const override { return input_; }
+    [[nodiscard]] const OutputLog& output() const override { return output_; }
+    [[nodiscard]] const RunStatistics& statistics() const override { return statistics_; }
+    [[nodiscard]] nlohmann::json status() const override;
 
 private:
     enum class Phase {
@@ -160,6 +127,8 @@ private:
     [[nodiscard]] const GenerationRecord* restorable_generation() const;
     void became_alive(WardenMessage message);
     void offload(std::function<Status()> work, std::function<void(const Status&)> done);
+    void end_job(const std::function<void()>& done);
+    CommitAuthority::Done await(std::function<void(const Status&)> done);
 
     // Checkpoints (executor_checkpoint.cc).
     void schedule_checkpoint();
@@ -168,8 +137,11 @@ private:
     void on_frozen();
     void on_dumped(WardenMessage message);
     void on_watchdog();
+    void propose(const GenerationRecord& record);
+    void seal(const GenerationRecord& record);
     void on_stored(const Result<GenerationRecord>& stored);
     void checkpoint_failed(const Error& error);
+    void become_unprotected();
     void finish_checkpoint(const Result<GenerationRecord>& result);
     std::vector<FileIdentity> mapped_writable_files() const;
 
@@ -181,6 +153,7 @@ private:
     [[nodiscard]] std::string why_not_recovered() const;
     void note_out_of_memory(int program_status);
     void finish(int program_status);
+    void finish_elsewhere(int program_status, const std::string& failure, bool was_killed);
     void fail_run(const Error& error);
     void conclude(Outcome outcome);
     void on_finished_job(int program_status, const Result<ApplyReport>& files);
@@ -189,17 +162,12 @@ private:
     Result<ApplyReport> apply_files(bool was_killed);
     Status apply_generation(const GenerationRecord& record);
     Status apply_place(const WritablePlace& place, const Manifest& manifest);
-    Status load_applied();
-    Status save_applied() const;
     void on_output(Stream stream, ByteView data);
     void release(std::uint64_t output_bytes);
     [[nodiscard]] bool releases_live() const;
     void on_timeout();
-
-    template <typename Call>
-    void notify(Call call) {
-        for (ExecutorObserver* observer : observers_) call(*observer);
-    }
+    [[nodiscard]] const char* phase_name() const;
+    [[nodiscard]] pid_t init_pid() const { return pid_of(init_); }
 
     Loop& loop_;
     const Home& home_;
@@ -208,9 +176,9 @@ private:
     CommitLog commits_;
     OutputLog output_;
     InputJournal input_;
+    HomeFiles home_files_;
     StandardStreams streams_;
     std::unique_ptr<Checkpointer> checkpointer_;
-    std::vector<ExecutorObserver*> observers_;
     RunStatistics statistics_;
 
     Phase phase_ = Phase::kIdle;
@@ -219,9 +187,6 @@ private:
     std::optional<Error> failed_while_busy_;
     CommitState shown_commits_;
     FileView view_;
-    /// Per place: what an earlier apply of this run left at home (see apply_layer).
-    std::map<std::string, std::vector<std::pair<std::string, std::int64_t>>> applied_;
-    ApplyReport applied_report_;     ///< Of the generations' applies.
     bool must_apply_again_ = false;  ///< An earlier executor may have died in the middle of one.
     std::uint64_t known_memory_kills_ = 0;  ///< As of the last checkpoint or start.
     LimitGroup limits_;  ///< Outlives the warden, in whose namespace its processes are.

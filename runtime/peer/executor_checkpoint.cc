@@ -112,18 +112,43 @@ void Executor::on_dumped(WardenMessage message) {
     auto stored = std::make_shared<Result<GenerationRecord>>(GenerationRecord{});
     offload(
         [this, images, stored]() -> Status {
-            *stored = checkpointer_->commit(*images, cut_);
-            if (!*stored) return fail(stored->error());
+            *stored = checkpointer_->prepare(*images, cut_);
+            return {};
+        },
+        [this, stored](const Status& /*done*/) {
+            if (!*stored) return on_stored(*stored);
+            propose(**stored);
+        });
+}
+
+/// The generation is durable here, and not true yet.
+void Executor::propose(const GenerationRecord& record) {
+    if (setup_.authority == nullptr) return seal(record);
+    setup_.authority->commit(record, await([this, record](const Status& accepted) {
+                                 if (!accepted) return on_stored(fail(accepted.error()));
+                                 seal(record);
+                             }));
+}
+
+void Executor::seal(const GenerationRecord& record) {
+    auto sealed = std::make_shared<Status>();
+    offload(
+        [this, record, sealed]() -> Status {
+            *sealed = checkpointer_->commit(record);
+            if (!*sealed) return {};
             Status at_home;
-            if (setup_.record.files == FilesMode::kCommit) at_home = apply_generation(**stored);
+            if (setup_.record.files == FilesMode::kCommit && setup_.authority == nullptr) {
+                at_home = apply_generation(record);
+            }
             (void)checkpointer_->retire(setup_.record.keep_generations);  // Tried again next time.
             return at_home;
         },
-        [this, stored](const Status& at_home) {
-            if (*stored && !at_home) {
-                notify([&](ExecutorObserver& o) { o.on_files_not_written(at_home.error()); });
+        [this, record, sealed](const Status& at_home) {
+            if (!*sealed) return on_stored(fail(sealed->error()));
+            if (!at_home) {
+                notify([&](RunObserver& o) { o.on_files_not_written(at_home.error()); });
             }
-            on_stored(*stored);
+            on_stored(record);
         });
 }
 
@@ -134,12 +159,8 @@ void Executor::on_stored(const Result<GenerationRecord>& stored) {
     known_memory_kills_ = limits_.out_of_memory_kills();
     unprotected_ = false;
     last_pause_us_ = stored->pause_us;
-    ++statistics_.generations;
-    statistics_.pause_us_sum += stored->pause_us;
-    statistics_.pause_us_max = std::max<std::uint64_t>(statistics_.pause_us_max, stored->pause_us);
-    statistics_.bytes_new += stored->bytes_new;
-    statistics_.bytes_total = stored->bytes_total;
-    notify([&](ExecutorObserver& observer) { observer.on_committed(*stored); });
+    statistics_.add(*stored);
+    notify([&](RunObserver& observer) { observer.on_committed(*stored); });
     release(stored->output_bytes);
     finish_checkpoint(stored);
     schedule_checkpoint();
@@ -160,19 +181,26 @@ void Executor::checkpoint_failed(const Error& error) {
         }
     }
     const bool is_protected = !commits_.state().generations.empty();
-    notify([&](ExecutorObserver& observer) {
-        observer.on_checkpoint_failed(explained, is_protected);
-    });
+    notify([&](RunObserver& observer) { observer.on_checkpoint_failed(explained, is_protected); });
     finish_checkpoint(fail(explained));
     if (setup_.record.require_checkpoints && explained.code() == Code::kUnsupported) {
         return fail_run(explained.within("--require-checkpoints"));
     }
     if (!is_protected && explained.code() == Code::kUnsupported) {
-        if (Status noted = commits_.note_unprotected(); !noted) return fail_run(noted.error());
-        unprotected_ = true;
-        release(output_.size_bytes());
+        become_unprotected();
     }
     if (setup_.criu) schedule_checkpoint();
+}
+
+/// From here on there is nothing to go back to: what the program writes is released at once.
+void Executor::become_unprotected() {
+    if (Status noted = commits_.note_unprotected(); !noted) return fail_run(noted.error());
+    unprotected_ = true;
+    if (setup_.authority == nullptr) return release(output_.size_bytes());
+    setup_.authority->note_unprotected([this](const Status& noted) {
+        if (!noted) return fail_run(noted.error());
+        release(output_.size_bytes());
+    });
 }
 
 void Executor::finish_checkpoint(const Result<GenerationRecord>& result) {

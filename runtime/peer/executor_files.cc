@@ -1,39 +1,16 @@
-// The executor's writes at home: when the run has ended, or after every generation with --files
-// commit. Then the program sees its own files in the directory below its layer, so that a directory
-// which it made is kept apart from the copy at home (overlay's "opaque"): it would not be renamed
-// otherwise.
+// The executor's writes at home, when it runs where home is: when the run has ended, or after every
+// generation with --files commit. Then the program sees its own files in the directory below its
+// layer, so that a directory which it made is kept apart from the copy at home (overlay's
+// "opaque"): it would not be renamed otherwise.
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
-#include <system_error>
-
-#include "dsm/base/byte_text.h"
 #include "runtime/peer/executor.h"
 #include "runtime/peer/fault_point.h"
 
 namespace ppdsm {
 
-using Json = nlohmann::json;
-
 namespace {
-
-void add_report(ApplyReport& total, const ApplyReport& some) {
-    const auto add = [](auto& all, const auto& more) {
-        for (const auto& entry : more) {
-            if (std::find(all.begin(), all.end(), entry) == all.end()) all.push_back(entry);
-        }
-    };
-    add(total.written, some.written);
-    add(total.removed, some.removed);
-    add(total.conflicts, some.conflicts);
-    add(total.skipped, some.skipped);
-}
-
-HomeBaseline baseline_of(const VcRecord& record) {
-    return HomeBaseline::at(record.created_unix_ms * 1'000'000);
-}
 
 /// Directories of the layer that home does not have.
 void keep_apart(const Layer& layer, const WritablePlace& place) {
@@ -58,17 +35,13 @@ Result<ApplyReport> Executor::apply_files(bool was_killed) {
                                             setup_.libexec / "ppdsm-init"));
     }
     for (const WritablePlace& place : view_.places) {
-        if (!place.applied || was_killed) continue;
-        PPDSM_ASSIGN(const ApplyReport report,
-                     apply_layer(place.upper, place.target, baseline_of(setup_.record),
-                                 applied_[place.name]));
-        add_report(applied_report_, report);
+        if (place.applied && !was_killed) PPDSM_TRY(home_files_.write(place.name, place.upper));
     }
     fault_point("applied");
     PPDSM_TRY(commits_.note_applied());
     // A leftover is cleared by the next start or by `ppdsm rm`.
     (void)remove_tree(setup_.paths.run());
-    return applied_report_;
+    return home_files_.report();
 }
 
 /// From the store, since the layers on the disk are already ahead of the generation. When it
@@ -79,7 +52,7 @@ Status Executor::apply_generation(const GenerationRecord& record) {
         if (place.applied) PPDSM_TRY(apply_place(place, manifest));
     }
     fault_point("files-written");
-    return save_applied();
+    return home_files_.save();
 }
 
 Status Executor::apply_place(const WritablePlace& place, const Manifest& manifest) {
@@ -90,39 +63,8 @@ Status Executor::apply_place(const WritablePlace& place, const Manifest& manifes
         if (layer.name == place.name) keep_apart(layer, place);
     }
     fault_point("files-staged");
-    PPDSM_ASSIGN(
-        const ApplyReport report,
-        apply_layer(directory, place.target, baseline_of(setup_.record), applied_[place.name]));
-    add_report(applied_report_, report);
+    PPDSM_TRY(home_files_.write(place.name, directory));
     return remove_tree(directory);
-}
-
-Status Executor::save_applied() const {
-    Json places = Json::object();
-    for (const auto& [name, left] : applied_) {
-        Json& list = places[bytes_to_utf8(name)] = Json::array();
-        for (const auto& [path, ctime_ns] : left) list.push_back({bytes_to_utf8(path), ctime_ns});
-    }
-    return replace_file(setup_.paths.applied(), as_bytes(places.dump() + "\n"), 0600);
-}
-
-Status Executor::load_applied() {
-    const Result<std::string> text = read_text(setup_.paths.applied());
-    if (!text && text.error().code() == Code::kNotFound) return {};
-    if (!text) return fail(text.error());
-    try {
-        const Json places = Json::parse(*text);  // items() only refers to it.
-        for (const auto& [name, list] : places.items()) {
-            auto& left = applied_[utf8_to_bytes(name)];
-            for (const Json& entry : list) {
-                left.emplace_back(utf8_to_bytes(entry.at(0).get<std::string>()),
-                                  entry.at(1).get<std::int64_t>());
-            }
-        }
-    } catch (const Json::exception& bad) {
-        return fail(Code::kCorrupt, setup_.paths.applied().string() + ": " + bad.what());
-    }
-    return {};
 }
 
 }  // namespace ppdsm

@@ -60,8 +60,9 @@ Status Executor::spawn_warden() {
     ended_while_busy_.reset();
     if (limits_.directories().empty()) {
         const ResourceLimits limits{setup_.record.memory_bytes, setup_.record.cpus};
-        PPDSM_ASSIGN(limits_, LimitGroup::create("ppdsm-" + setup_.paths.id(), limits,
-                                                 setup_.paths.limits()));
+        PPDSM_ASSIGN(limits_, LimitGroup::create(fmt::format("ppdsm-{}-{}", setup_.paths.id(),
+                                                             commits_.state().epoch),
+                                                 limits, setup_.paths.limits()));
     }
     PPDSM_ASSIGN(WardenLink link,
                  WardenLink::spawn(setup_.libexec / "ppdsm-warden", sandbox_spec()));
@@ -109,11 +110,11 @@ void Executor::became_alive(WardenMessage message) {
         for (const int signal : signals) signal_group(program, signal);
     }
     if (restored) {
-        notify([&](ExecutorObserver& observer) { observer.on_restored(generation); });
+        notify([&](RunObserver& observer) { observer.on_restored(generation); });
     } else if (statistics_.restores > 0) {
-        notify([&](ExecutorObserver& observer) { observer.on_restored(0); });
+        notify([&](RunObserver& observer) { observer.on_restored(0); });
     }
-    notify([&](ExecutorObserver& observer) { observer.on_started(program_of(init_pid())); });
+    notify([&](RunObserver& observer) { observer.on_started(program_of(init_pid())); });
     if (!setup_.criu && setup_.record.checkpoint_every_ms >= 0) return begin_checkpoint();
     if (kill_reason_) return warden_->kill();  // It came while there was nothing to kill.
     if (!waiting_.empty()) return begin_checkpoint();
@@ -154,20 +155,23 @@ void Executor::bring_back() {
 }
 
 void Executor::offload(std::function<Status()> work, std::function<void(const Status&)> done) {
-    busy_ = true;
     auto result = std::make_shared<Status>();
     loop_.offload([result, work = std::move(work)] { *result = work(); },
-                  [this, result, done = std::move(done)] {
-                      busy_ = false;
-                      shown_commits_ = commits_.state();
-                      if (failed_while_busy_) {
-                          return fail_run(*std::exchange(failed_while_busy_, {}));
-                      }
-                      done(*result);
-                      if (ended_while_busy_ && !busy_) {
-                          on_ended(*std::exchange(ended_while_busy_, {}));
-                      }
-                  });
+                  [result, done = await(std::move(done))] { done(*result); });
+}
+
+/// Until the result is called, a job is under way.
+CommitAuthority::Done Executor::await(std::function<void(const Status&)> done) {
+    busy_ = true;
+    return [this, done = std::move(done)](const Status& result) { end_job([&] { done(result); }); };
+}
+
+void Executor::end_job(const std::function<void()>& done) {
+    busy_ = false;
+    shown_commits_ = commits_.state();
+    if (failed_while_busy_) return fail_run(*std::exchange(failed_while_busy_, {}));
+    done();
+    if (ended_while_busy_ && !busy_) on_ended(*std::exchange(ended_while_busy_, {}));
 }
 
 void Executor::restore(const GenerationRecord& record) {
@@ -249,7 +253,7 @@ void Executor::restore_failed(const Error& reason, bool may_succeed_again) {
     const std::string what = restoring_ ? fmt::format("generation {} cannot be restored: {}",
                                                       restoring_->generation, error.message())
                                         : error.message();
-    notify([&](ExecutorObserver& observer) { observer.on_died(what); });
+    notify([&](RunObserver& observer) { observer.on_died(what); });
     if (restorable_generation() == nullptr) return fail_run(Error(error.code(), what));
     bring_back();
 }
