@@ -24,6 +24,9 @@ static_assert(sizeof(FrameHeader) == 8);
 constexpr std::uint8_t kData = 1;
 constexpr std::uint8_t kEnd = 2;
 constexpr std::uint8_t kSignal = 3;
+constexpr std::uint8_t kBase = 4;  // Bytes of stdin and signals that came before, 8 bytes each.
+constexpr std::uint32_t kBaseBytes = 16;
+constexpr std::uint64_t kMaxSignals = std::uint64_t{1} << 24;
 constexpr std::size_t kMaxFrameBytes = std::size_t{1} << 20;
 
 std::span<std::uint8_t> bytes_of(FrameHeader& header) {
@@ -90,26 +93,42 @@ Result<InputJournal> InputJournal::open(const std::filesystem::path& path) {
     PPDSM_ASSIGN(OwnedFd fd, open_file(path, O_RDWR | O_CREAT, 0600));
     InputJournal journal(std::move(fd));
     PPDSM_TRY(journal.load());
+    if (::ftruncate(journal.fd_.get(), static_cast<off_t>(journal.size_bytes_)) != 0) {
+        return fail_errno("cut the torn end off the input journal");
+    }
     return journal;
 }
 
+Result<InputJournal> InputJournal::read(const std::filesystem::path& path) {
+    Result<OwnedFd> fd = open_file(path, O_RDONLY);
+    if (!fd && fd.error().code() == Code::kNotFound) return InputJournal(OwnedFd());
+    if (!fd) return fail(fd.error());
+    InputJournal journal(*std::move(fd));
+    PPDSM_TRY(journal.load());
+    return journal;
+}
+
+/// A torn tail was never given to the program.
 Status InputJournal::load() {
     PPDSM_ASSIGN(const std::uint64_t file_bytes, file_size(fd_));
     FrameHeader header{};
     while (size_bytes_ + sizeof header <= file_bytes) {
         PPDSM_TRY(read_exactly_at(fd_, bytes_of(header), size_bytes_));
-        // A torn tail was never given to the program.
-        if (header.kind < kData || header.kind > kSignal) break;
+        if (header.kind < kData || header.kind > kBase) break;
         if (size_bytes_ + sizeof header + header.size_bytes > file_bytes) break;
-        note(header.kind, header.size_bytes, header.value);
-    }
-    if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) != 0) {
-        return fail_errno("cut the torn end off the input journal");
+        Bytes base;
+        if (header.kind == kBase) {
+            if (header.size_bytes != kBaseBytes) break;
+            base.resize(kBaseBytes);
+            PPDSM_TRY(read_exactly_at(fd_, base, size_bytes_ + sizeof header));
+        }
+        note(header.kind, header.value, base, header.size_bytes);
     }
     return {};
 }
 
-void InputJournal::note(std::uint8_t kind, std::uint32_t size_bytes, std::uint8_t value) {
+void InputJournal::note(std::uint8_t kind, std::uint8_t value, ByteView data,
+                        std::uint32_t size_bytes) {
     if (kind == kData) {
         extents_.push_back({data_bytes_, size_bytes_ + sizeof(FrameHeader), size_bytes});
         data_bytes_ += size_bytes;
@@ -117,29 +136,35 @@ void InputJournal::note(std::uint8_t kind, std::uint32_t size_bytes, std::uint8_
         ended_ = true;
     } else if (kind == kSignal) {
         signals_.push_back(value);
+    } else if (kind == kBase) {
+        std::array<std::uint64_t, 2> before{};
+        std::memcpy(before.data(), data.data(), sizeof before);
+        data_bytes_ = before[0];
+        signals_.resize(std::min(before[1], kMaxSignals));
     }
     size_bytes_ += sizeof(FrameHeader) + size_bytes;
 }
 
-Status InputJournal::append(std::uint8_t kind, ByteView data) {
-    const bool carries_data = kind == kData;
-    FrameHeader header{kind, carries_data || data.empty() ? std::uint8_t{0} : data[0], 0,
-                       carries_data ? static_cast<std::uint32_t>(data.size()) : 0};
+Status InputJournal::append(std::uint8_t kind, std::uint8_t value, ByteView data) {
+    FrameHeader header{kind, value, 0, static_cast<std::uint32_t>(data.size())};
     const ByteView start = bytes_of(header);
     Bytes frame(start.begin(), start.end());
-    if (carries_data) frame.insert(frame.end(), data.begin(), data.end());
+    frame.insert(frame.end(), data.begin(), data.end());
     // In one piece from its beginning, so that a kill leaves a frame that is seen to be torn.
     PPDSM_TRY(write_all_at(fd_, frame, size_bytes_));
     if (::fdatasync(fd_.get()) != 0) return fail_errno("make the input durable");
-    note(kind, header.size_bytes, header.value);
+    note(kind, value, data, header.size_bytes);
     return {};
 }
 
-Status InputJournal::append_data(ByteView data) { return append(kData, data); }
-Status InputJournal::append_end() { return append(kEnd, {}); }
+Status InputJournal::append_base(std::uint64_t data_bytes, std::uint64_t signals) {
+    const std::array<std::uint64_t, 2> before{data_bytes, signals};
+    return append(kBase, 0, {reinterpret_cast<const std::uint8_t*>(before.data()), sizeof before});
+}
+Status InputJournal::append_data(ByteView data) { return append(kData, 0, data); }
+Status InputJournal::append_end() { return append(kEnd, 0, {}); }
 Status InputJournal::append_signal(int signal) {
-    const auto value = static_cast<std::uint8_t>(signal);
-    return append(kSignal, {&value, 1});
+    return append(kSignal, static_cast<std::uint8_t>(signal), {});
 }
 
 Result<Bytes> InputJournal::read(std::uint64_t offset_bytes, std::size_t limit_bytes) const {

@@ -44,6 +44,10 @@ private:
 class InputJournal {
 public:
     static Result<InputJournal> open(const std::filesystem::path& path);
+    /// For readers beside the writer; an absent one is empty.
+    static Result<InputJournal> read(const std::filesystem::path& path);
+    /// For an empty journal that goes on where another ended: what came before is not kept here.
+    Status append_base(std::uint64_t data_bytes, std::uint64_t signals);
     Status append_data(ByteView data);
     Status append_end();
     Status append_signal(int signal);
@@ -62,8 +66,8 @@ private:
     };
     explicit InputJournal(OwnedFd fd) : fd_(std::move(fd)) {}
     Status load();
-    Status append(std::uint8_t kind, ByteView data);
-    void note(std::uint8_t kind, std::uint32_t size_bytes, std::uint8_t value);
+    Status append(std::uint8_t kind, std::uint8_t value, ByteView data);
+    void note(std::uint8_t kind, std::uint8_t value, ByteView data, std::uint32_t size_bytes);
 
     OwnedFd fd_;
     std::uint64_t size_bytes_ = 0;

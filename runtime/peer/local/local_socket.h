@@ -1,0 +1,67 @@
+// One end of a conversation between processes of one user on one machine: command and daemon,
+// daemon and executor. A message is a line of JSON, bytes, and descriptors. Sending never blocks:
+// what the other side does not take yet waits here.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "dsm/base/files.h"
+#include "dsm/base/packet_socket.h"
+#include "dsm/io/loop.h"
+
+namespace ppdsm {
+
+struct LocalMessage {
+    std::string head;  ///< JSON object, at most 64 KiB.
+    Bytes data;        ///< At most kMaxLocalDataBytes.
+    std::vector<OwnedFd> fds;
+};
+
+inline constexpr std::size_t kMaxLocalDataBytes = std::size_t{64} << 10;
+
+class LocalSocket {
+public:
+    /// Both on the loop's thread; either may destroy the socket. After on_closed nothing comes.
+    struct Callbacks {
+        std::function<void(const nlohmann::json& head, LocalMessage message)> on_message;
+        std::function<void()> on_closed;
+    };
+
+    LocalSocket(Loop& loop, OwnedFd fd);
+    LocalSocket(const LocalSocket&) = delete;
+    LocalSocket& operator=(const LocalSocket&) = delete;
+
+    void listen(Callbacks callbacks);
+    void send(const nlohmann::json& head, Bytes data = {}, std::vector<OwnedFd> fds = {});
+    [[nodiscard]] std::size_t waiting_bytes() const { return waiting_bytes_; }
+
+private:
+    void on_ready(int events);
+    void flush();
+    void watch();
+    void close();
+
+    OwnedFd fd_;
+    Poller poller_;
+    Callbacks callbacks_;
+    std::deque<LocalMessage> waiting_;
+    std::size_t waiting_bytes_ = 0;
+    bool closed_ = false;
+};
+
+/// For commands: sends `request` to the listener at `path` and returns its answer; blocks. An
+/// answer with "error" becomes the error it names.
+Result<nlohmann::json> ask_local(const std::filesystem::path& path, const nlohmann::json& request);
+
+/// The bytes of one packet, and back; kCorrupt.
+Result<std::pair<nlohmann::json, LocalMessage>> decode_local(Packet packet);
+
+/// An error as a message carries it, and back.
+nlohmann::json error_to_json(const Error& error);
+Error error_from_json(const nlohmann::json& json);
+
+}  // namespace ppdsm
