@@ -21,9 +21,6 @@ int report(const Error& error, int exit_code = kFailedExitCode);
 std::vector<std::string> split_off_program(const CLI::App& app,
                                            std::vector<std::string>& arguments);
 
-/// Where ppdsm-warden and ppdsm-init lie: beside the executable, built or installed.
-Result<std::filesystem::path> find_libexec();
-
 /// exec, resume (exec.cc). `program`: what split_off_program() found, read when the command runs.
 void add_exec_commands(CLI::App& app, const std::vector<std::string>& program, int& exit_code);
 void add_vc_commands(CLI::App& app, int& exit_code);  ///< ps, logs, kill, wait, rm (vc_commands.cc)

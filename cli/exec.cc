@@ -18,6 +18,7 @@
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/control.h"
 #include "runtime/peer/executor.h"
+#include "runtime/peer/libexec.h"
 
 extern char** environ;
 

@@ -1,6 +1,4 @@
 // The `ppdsm` command.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -14,17 +12,6 @@ namespace ppdsm {
 int report(const Error& error, int exit_code) {
     std::fprintf(stderr, "ppdsm: %s\n", error.message().c_str());
     return exit_code;
-}
-
-Result<std::filesystem::path> find_libexec() {
-    std::error_code error;
-    const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", error);
-    const std::filesystem::path prefix = executable.parent_path().parent_path();
-    for (const char* place : {"libexec/ppdsm", "libexec"}) {
-        if (::access((prefix / place / "ppdsm-warden").c_str(), X_OK) == 0) return prefix / place;
-    }
-    return fail(Code::kNotFound,
-                "ppdsm-warden is not beside " + executable.string() + "; install ppdsm whole");
 }
 
 }  // namespace ppdsm

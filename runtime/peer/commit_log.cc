@@ -21,6 +21,8 @@ std::string checksum(std::string_view text) {
     return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
+std::string line_of(const std::string& json) { return checksum(json) + " " + json + "\n"; }
+
 Result<ChunkId> parse_chunk_id(const std::string& text) {
     ChunkId id;
     if (text.size() != 2 * id.bytes.size()) return fail(Code::kCorrupt, "chunk name " + text);
@@ -156,8 +158,15 @@ Result<CommitLog> CommitLog::open(const std::filesystem::path& path) {
     return log;
 }
 
+Status CommitLog::install(const std::filesystem::path& path, std::uint64_t epoch,
+                          const std::vector<GenerationRecord>& generations) {
+    std::string text = line_of(Json{{"type", "epoch"}, {"epoch", epoch - 1}}.dump());
+    for (const GenerationRecord& record : generations) text += line_of(format_generation(record));
+    return replace_file(path, as_bytes(text), 0600);
+}
+
 Status CommitLog::append(const std::string& json) {
-    const std::string line = checksum(json) + " " + json + "\n";
+    const std::string line = line_of(json);
     const off_t before = ::lseek(fd_.get(), 0, SEEK_END);
     Status written = write_all(fd_, as_bytes(line));
     if (written) written = sync_fd(fd_);

@@ -68,6 +68,11 @@ public:
     /// For everybody else.
     static Result<CommitState> read(const std::filesystem::path& path);
 
+    /// Makes the log at `path` that of an executor which takes over: it begins `epoch` with these
+    /// generations.
+    static Status install(const std::filesystem::path& path, std::uint64_t epoch,
+                          const std::vector<GenerationRecord>& generations);
+
     [[nodiscard]] const CommitState& state() const { return state_; }
 
     Status begin_epoch();

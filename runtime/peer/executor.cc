@@ -125,7 +125,7 @@ void Executor::run() {
         resumed && setup_.record.files == FilesMode::kCommit && setup_.authority == nullptr;
     if (resumed) {
         if (const GenerationRecord* last = state.last(); last != nullptr) {
-            released_bytes_ = last->output_bytes;
+            released_bytes_ = std::max(last->output_bytes, setup_.released_bytes);
         }
         return bring_back();
     }

@@ -64,6 +64,8 @@ public:
         std::string criu_problem;  ///< Why there is none.
         /// Not owned; null: the VC's own commit log decides, and home is here.
         CommitAuthority* authority = nullptr;
+        /// Of the output log, by incarnations elsewhere.
+        std::uint64_t released_bytes = 0;
     };
 
     /// Takes the VC's lock and opens its journals.

@@ -62,11 +62,12 @@ std::string random_id() {
 
 }  // namespace
 
-Result<Home> Home::open() {
+Result<Home> Home::open() { return open_at(default_directory()); }
+
+Result<Home> Home::open_at(const fs::path& directory) {
     std::error_code error;
-    const fs::path directory = fs::absolute(default_directory(), error);
-    Home home(directory);
-    PPDSM_TRY(make_directories(directory, 0700));
+    Home home(fs::absolute(directory, error));
+    PPDSM_TRY(make_directories(home.directory(), 0700));
     PPDSM_TRY(make_directories(home.vcs(), 0700));
     PPDSM_TRY(make_directories(home.cache(), 0755));
     return home;

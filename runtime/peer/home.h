@@ -52,6 +52,8 @@ public:
     /// $PPDSM_HOME; else /var/lib/ppdsm for root, the XDG data directory for others. Made if
     /// absent.
     static Result<Home> open();
+    /// The same at `directory`.
+    static Result<Home> open_at(const std::filesystem::path& directory);
 
     [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
     [[nodiscard]] std::filesystem::path cache() const { return directory_ / "cache"; }
