@@ -24,6 +24,7 @@ std::vector<std::string> split_off_program(const CLI::App& app,
 /// exec, resume (exec.cc). `program`: what split_off_program() found, read when the command runs.
 void add_exec_commands(CLI::App& app, const std::vector<std::string>& program, int& exit_code);
 void add_vc_commands(CLI::App& app, int& exit_code);  ///< ps, logs, kill, wait, rm (vc_commands.cc)
+void add_peer_commands(CLI::App& app, int& exit_code);  ///< peer ... (peer_commands.cc)
 void add_inspect_commands(CLI::App& app,
                           int& exit_code);  ///< checkpoint, memory, restore (inspect.cc)
 

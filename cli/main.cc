@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     std::vector<std::string> program;
     ppdsm::add_exec_commands(app, program, exit_code);
     ppdsm::add_vc_commands(app, exit_code);
+    ppdsm::add_peer_commands(app, exit_code);
     ppdsm::add_inspect_commands(app, exit_code);
     bool json = false;
     CLI::App* doctor =

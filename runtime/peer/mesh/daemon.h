@@ -1,0 +1,78 @@
+// The daemon of one peer: what `ppdsm peer start` runs. It joins the mesh, answers the commands of
+// its user over <home>/peer.sock, and hosts and deploys programs.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/peer/home.h"
+#include "runtime/peer/local/local_socket.h"
+#include "runtime/peer/mesh/capacity.h"
+#include "runtime/peer/mesh/mesh.h"
+
+namespace ppdsm {
+
+struct DaemonOptions {
+    std::string name;
+    Endpoint listen;
+    std::vector<Endpoint> advertised;
+    std::vector<Endpoint> call;     ///< Peers to look for, known already.
+    std::vector<std::string> join;  ///< Invitations.
+    double cpus = 0;
+    std::uint64_t memory_bytes = 0;
+    bool foreground = false;
+};
+
+class Daemon {
+public:
+    /// kUnavailable: another daemon has this home.
+    static Result<std::unique_ptr<Daemon>> start(Loop& loop, const Home& home,
+                                                 DaemonOptions options);
+    ~Daemon();
+
+    /// Tells the mesh, ends what is hosted, stops the loop.
+    void stop();
+    [[nodiscard]] Mesh& mesh() { return *mesh_; }
+    [[nodiscard]] const Home& home() const { return home_; }
+
+private:
+    struct Client {
+        std::unique_ptr<LocalSocket> socket;
+    };
+    Daemon(Loop& loop, const Home& home, DaemonOptions options, OwnedFd lock);
+    Status listen_locally();
+    void accept_client();
+    void on_request(std::uint64_t client, const nlohmann::json& head);
+    void answer(std::uint64_t client, const nlohmann::json& reply);
+    Result<nlohmann::json> handle(const nlohmann::json& request);
+    nlohmann::json describe_member(const Member& member) const;
+    nlohmann::json list() const;
+    Result<nlohmann::json> show(const std::string& peer) const;
+    Result<nlohmann::json> edit_trust(const nlohmann::json& request);
+    void measure();
+    void advertise();
+    Status set_drained(bool drained);
+
+    Loop& loop_;
+    Home home_;
+    DaemonOptions options_;
+    OwnedFd lock_;
+    std::shared_ptr<spdlog::logger> log_;
+    std::unique_ptr<Mesh> mesh_;
+    OwnedFd listener_;
+    std::unique_ptr<Poller> listener_poller_;
+    std::map<std::uint64_t, Client> clients_;
+    std::uint64_t next_client_ = 1;
+    Capacity capacity_;
+    Timer advert_timer_;
+    std::int64_t measured_us_ = 0;
+    bool measuring_ = false;
+    std::int64_t started_unix_ms_ = 0;
+};
+
+/// Where a home's daemon listens to its user.
+[[nodiscard]] std::filesystem::path daemon_socket(const std::filesystem::path& home);
+
+}  // namespace ppdsm

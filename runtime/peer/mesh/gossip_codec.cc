@@ -1,0 +1,149 @@
+#include "runtime/peer/mesh/gossip_codec.h"
+
+#include <algorithm>
+
+#include "dsm/wire/codec.h"
+#include "messages_generated.h"
+
+namespace ppdsm {
+
+namespace {
+
+constexpr std::size_t kMaxAddresses = 16;
+constexpr std::size_t kMaxTextBytes = 255;
+
+std::vector<std::string> bounded(const std::vector<std::string>& texts) {
+    std::vector<std::string> kept(
+        texts.begin(),
+        texts.begin() + static_cast<std::ptrdiff_t>(std::min(texts.size(), kMaxAddresses)));
+    for (std::string& text : kept) text.resize(std::min(text.size(), kMaxTextBytes));
+    return kept;
+}
+
+std::unique_ptr<wire::MemberT> pack(const Member& member) {
+    auto packed = std::make_unique<wire::MemberT>();
+    packed->peer = bytes_of(member.id);
+    packed->instance = member.instance;
+    packed->incarnation = member.incarnation;
+    packed->state = static_cast<std::uint8_t>(member.state);
+    packed->name = member.name;
+    packed->addresses = member.addresses;
+    packed->advert_version = member.advert_version;
+    packed->advert = member.advert;
+    return packed;
+}
+
+Result<Member> unpack(const wire::MemberT& packed) {
+    Member member;
+    PPDSM_ASSIGN(member.id, peer_id_from(packed.peer));
+    if (packed.state > static_cast<std::uint8_t>(MemberState::kLeft)) {
+        return fail(Code::kCorrupt, "a member in an unknown state");
+    }
+    if (packed.advert.size() > kMaxAdvertBytes) {
+        return fail(Code::kCorrupt, "a member that says too much of itself");
+    }
+    member.instance = packed.instance;
+    member.incarnation = packed.incarnation;
+    member.state = static_cast<MemberState>(packed.state);
+    member.name = packed.name.substr(0, kMaxTextBytes);
+    member.addresses = bounded(packed.addresses);
+    member.advert_version = packed.advert_version;
+    member.advert = packed.advert;
+    return member;
+}
+
+}  // namespace
+
+Bytes bytes_of(const PeerId& id) { return {id.bytes.begin(), id.bytes.end()}; }
+
+Result<PeerId> peer_id_from(ByteView bytes) {
+    PeerId id;
+    if (bytes.size() != id.bytes.size()) return fail(Code::kCorrupt, "a peer id of wrong length");
+    std::copy(bytes.begin(), bytes.end(), id.bytes.begin());
+    return id;
+}
+
+Bytes encode_gossip(const GossipMessage& message) {
+    wire::GossipT packed;
+    packed.kind = static_cast<std::uint8_t>(message.kind);
+    packed.sequence = message.sequence;
+    packed.target = bytes_of(message.target);
+    for (const Member& member : message.members) packed.members.push_back(pack(member));
+    return encode_message<wire::Gossip>(packed);
+}
+
+Result<GossipMessage> decode_gossip(ByteView bytes) {
+    PPDSM_ASSIGN(const wire::GossipT packed, decode_message<wire::Gossip>(bytes));
+    if (packed.kind > static_cast<std::uint8_t>(GossipMessage::Kind::kSync)) {
+        return fail(Code::kCorrupt, "gossip of an unknown kind");
+    }
+    GossipMessage message;
+    message.kind = static_cast<GossipMessage::Kind>(packed.kind);
+    message.sequence = packed.sequence;
+    PPDSM_ASSIGN(message.target, peer_id_from(packed.target));
+    for (const auto& each : packed.members) {
+        PPDSM_ASSIGN(Member member, unpack(*each));
+        message.members.push_back(std::move(member));
+    }
+    return message;
+}
+
+Bytes encode_hello(const Member& self) {
+    wire::HelloT hello;
+    hello.name = self.name;
+    hello.release = PPDSM_VERSION;
+    hello.instance = self.instance;
+    hello.incarnation = self.incarnation;
+    hello.addresses = self.addresses;
+    return encode_message<wire::Hello>(hello);
+}
+
+Result<Member> decode_hello(const PeerId& peer, ByteView bytes) {
+    PPDSM_ASSIGN(const wire::HelloT hello, decode_message<wire::Hello>(bytes));
+    Member member;
+    member.id = peer;
+    member.instance = hello.instance;
+    member.incarnation = hello.incarnation;
+    member.name = hello.name.substr(0, kMaxTextBytes);
+    member.addresses = bounded(hello.addresses);
+    return member;
+}
+
+Bytes encode_trust(const std::vector<TrustEntry>& entries) {
+    wire::TrustT packed;
+    for (const TrustEntry& entry : entries) {
+        auto each = std::make_unique<wire::TrustEntryT>();
+        each->key.assign(entry.key.bytes.begin(), entry.key.bytes.end());
+        each->name = entry.name;
+        each->added_unix_ms = entry.added_unix_ms;
+        each->added_by = bytes_of(entry.added_by);
+        each->removed = entry.removed;
+        each->version = entry.version;
+        packed.entries.push_back(std::move(each));
+    }
+    return encode_message<wire::Trust>(packed);
+}
+
+Result<std::vector<TrustEntry>> decode_trust(ByteView bytes) {
+    PPDSM_ASSIGN(const wire::TrustT packed, decode_message<wire::Trust>(bytes));
+    if (packed.entries.size() > Trust::kMaxEntries) {
+        return fail(Code::kCorrupt, "an allow list that is too long");
+    }
+    std::vector<TrustEntry> entries;
+    for (const auto& each : packed.entries) {
+        TrustEntry entry;
+        if (each->key.size() != entry.key.bytes.size()) {
+            return fail(Code::kCorrupt, "a key of wrong length");
+        }
+        std::copy(each->key.begin(), each->key.end(), entry.key.bytes.begin());
+        entry.name = each->name.substr(0, kMaxTextBytes);
+        entry.added_unix_ms = each->added_unix_ms;
+        PPDSM_ASSIGN(entry.added_by, peer_id_from(each->added_by));
+        entry.removed = each->removed;
+        entry.version = each->version;
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
+
+}  // namespace ppdsm
