@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -27,6 +28,8 @@
 namespace ppdsm {
 
 class WorkerPool;
+struct StoredBlock;
+struct StoredBlockView;
 
 using ChunkSet = std::unordered_set<ChunkId, ChunkIdHash>;
 
@@ -64,6 +67,29 @@ public:
     Result<Bytes> get(const ChunkId& id);
     /// The same without a copy; valid until the next call of anything on this store.
     Result<ByteView> view(const ChunkId& id);
+
+    /// Some chunks that lie in one block of a pack.
+    struct BlockShare {
+        std::vector<ChunkId> ids;        ///< In the order of their places.
+        bool whole = false;              ///< They are all of it.
+        std::uint32_t raw_bytes = 0;     ///< Of these chunks.
+        std::uint32_t stored_bytes = 0;  ///< Of the whole block, compressed.
+    };
+    /// Sorts names by the blocks that hold them, in the packs' order; what is not flushed counts as
+    /// missing. A name that is given twice counts once.
+    [[nodiscard]] std::vector<BlockShare> group_by_block(std::span<const ChunkId> ids,
+                                                         std::vector<ChunkId>& missing) const;
+    /// The block of a flushed chunk as it lies in its pack; checked against its checksum, not
+    /// against the chunks' names. `share` is a whole one of group_by_block().
+    Result<StoredBlock> stored_block(const BlockShare& share);
+    /// Puts all chunks of a block, whose names are `ids` and whose bytes are `raw`: unpack_block()
+    /// has given both. Where none of them is known and the block is not small, it goes into the
+    /// pack as it is, without being compressed anew.
+    Status put_block(const StoredBlockView& block, std::span<const ChunkId> ids, ByteView raw);
+
+    /// For a store that is open for reading beside a writer in another process: sees what that has
+    /// flushed and removed since. Cheap where little has changed.
+    Status refresh();
 
     struct Usage {
         std::uint64_t chunks = 0;
