@@ -97,6 +97,9 @@ public:
         std::uint64_t stored_bytes = 0;  ///< Readable pack files' sizes, indices included.
     };
     [[nodiscard]] Usage usage() const;
+    /// Two of the same, without looking at every chunk.
+    [[nodiscard]] std::uint64_t chunk_count() const;
+    [[nodiscard]] std::uint64_t stored_bytes() const;
     /// Bytes that put() has added to packs (compressed, with index) since the store was opened.
     [[nodiscard]] std::uint64_t bytes_written() const;
 

@@ -49,7 +49,7 @@ struct ManifestPiece {
 class BatchWriter {
 public:
     /// False: it does not fit, nothing was added. The first block always fits.
-    bool add(const StoredBlock& block);
+    bool add(StoredBlock block);
     bool add_missing(const ChunkId& id);
     [[nodiscard]] bool empty() const { return blocks_.empty() && missing_.empty(); }
     [[nodiscard]] std::size_t room_bytes() const { return kMaxChunkMessageBytes - used_bytes_; }

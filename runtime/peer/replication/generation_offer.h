@@ -32,8 +32,9 @@ struct PullReport {
     std::uint64_t chunks = 0;          ///< Fetched.
     std::uint64_t raw_bytes = 0;       ///< Of those chunks.
     std::uint64_t received_bytes = 0;  ///< Of batches and manifest pieces, as they travelled.
-    std::uint64_t sent_bytes = 0;      ///< Of requests.
+    std::uint64_t sent_bytes = 0;      ///< Of names in requests.
     std::uint64_t requests = 0;
+    std::uint64_t durable_us = 0;      ///< That the last flush and the manifest took.
     std::uint64_t wasted_batches = 0;  ///< Refused ones.
 };
 

@@ -11,24 +11,19 @@
 
 #include "dsm/io/loop.h"
 #include "runtime/peer/replication/chunk_source.h"
+#include "runtime/peer/replication/replica_pull.h"
 #include "runtime/peer/replication/replica_store.h"
 
 namespace ppdsm {
 
 class HostedReplica {
 public:
-    struct Options {
-        /// Batches under way at a time: together with what is being written, bounds the memory of a
-        /// pull to about twice that many messages.
-        std::size_t requests_in_flight = 8;
-        /// A source that owes an answer for so long is given up.
-        std::uint64_t stall_ms = 10'000;
-    };
     template <typename T>
     using Done = std::function<void(Result<T>)>;
 
-    HostedReplica(Loop& loop, VcPaths paths, Options options);
-    HostedReplica(Loop& loop, VcPaths paths) : HostedReplica(loop, std::move(paths), Options()) {}
+    HostedReplica(Loop& loop, VcPaths paths, PullOptions options);
+    HostedReplica(Loop& loop, VcPaths paths)
+        : HostedReplica(loop, std::move(paths), PullOptions()) {}
     /// Ends what is under way without calling back. The job that runs is waited for by nobody: it
     /// holds what it needs, the VC's lock among it, until it ends.
     ~HostedReplica();

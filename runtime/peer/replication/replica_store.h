@@ -25,6 +25,7 @@ struct HeldGeneration {
     std::uint64_t epoch = 0;
     ChunkId manifest_name;
     std::uint64_t bytes_total = 0;  ///< Of its blobs.
+    std::uint64_t manifest_bytes = 0;
 
     bool operator==(const HeldGeneration&) const = default;
 };
@@ -55,11 +56,16 @@ public:
     [[nodiscard]] bool pulling() const;
     /// Names to ask a source for; see ChunkPull::next_request.
     Result<std::vector<ChunkId>> next_request(std::size_t most);
-    /// Verifies and keeps what came for `asked`. What did not come is asked for again by
-    /// next_request(), except what the source says it lacks, which is returned.
-    /// kCorrupt with nothing of the batch kept: bytes that were not asked for; ask another source.
-    /// kOverloaded: the disk is full; call break_off().
-    Result<std::vector<ChunkId>> accept(const std::vector<ChunkId>& asked, const ChunkBatch& batch);
+    struct Accepted {
+        /// kCorrupt: not a batch, or bytes that were not asked for. Else the source's refusal.
+        Status answer;
+        std::size_t came = 0;          ///< Chunks of `asked` that are here now.
+        std::vector<ChunkId> lacking;  ///< The source says so. Not asked for until ask_again().
+    };
+    /// Verifies and keeps what came for `asked`; blocks before a wrong one are kept. What did not
+    /// come is asked for again by next_request(), but for `lacking`. Errors are our own:
+    /// kOverloaded, the disk is full; call break_off().
+    Result<Accepted> accept(const std::vector<ChunkId>& asked, const ChunkBatch& batch);
     /// The source that had been asked is gone.
     void ask_again(const std::vector<ChunkId>& asked);
     [[nodiscard]] bool complete() const;
@@ -68,9 +74,13 @@ public:
     /// Gives up. Keeps what came, for the next try; after a full disk drops it instead.
     void break_off(const Error& why);
 
-    /// Forgets generations and collects garbage; during a pull, and while somebody reads, garbage
-    /// stays until the next drop(). Those not held are ignored.
+    /// Forgets generations, durably, and collects garbage. Those not held are ignored.
     Status drop(const std::vector<std::uint64_t>& generations);
+    /// Removes what no held generation needs; generations that prove damaged are held no more.
+    /// During a pull, and while somebody has pinned the generations, nothing is done and
+    /// has_garbage() stays true.
+    Status collect_garbage();
+    [[nodiscard]] bool has_garbage() const;
 
 private:
     struct Impl;
