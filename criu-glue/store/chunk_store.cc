@@ -184,9 +184,10 @@ Status ChunkStore::put(const ChunkId& id, ByteView content) {
     return appended;
 }
 
-bool ChunkStore::contains(const ChunkId& id) const {
+std::size_t ChunkStore::length_bytes(const ChunkId& id) const {
     const ChunkIndex::Number known = impl_->index.find(id);
-    return known != ChunkIndex::kNone && !impl_->index[known].place.damaged();
+    if (known == ChunkIndex::kNone || impl_->index[known].place.damaged()) return 0;
+    return impl_->index[known].place.length_bytes();
 }
 
 Status ChunkStore::use_workers(WorkerPool* workers) {

@@ -51,7 +51,9 @@ public:
     Result<ChunkId> put(ByteView content);
     /// The same for a caller that has already hashed.
     Status put(const ChunkId& id, ByteView content);
-    [[nodiscard]] bool contains(const ChunkId& id) const;
+    [[nodiscard]] bool contains(const ChunkId& id) const { return length_bytes(id) != 0; }
+    /// 0 when it is not stored.
+    [[nodiscard]] std::size_t length_bytes(const ChunkId& id) const;
 
     /// Until called with nullptr, which waits for what is under way, `workers` compress the blocks.
     Status use_workers(WorkerPool* workers);

@@ -214,7 +214,7 @@ Status ChunkPull::Impl::visit_node(const Place& place) {
             span_bytes(pair.base.size_bytes, place.level, place.offset_bytes)) {
         return {};
     }
-    if (!store.contains(place.id)) {
+    if (store.length_bytes(place.id) == 0) {
         want_node(place);
         return {};
     }
@@ -284,7 +284,12 @@ void ChunkPull::Impl::want_node(const Place& place) {
 }
 
 Status ChunkPull::Impl::visit_leaf(const ChunkId& id, std::uint64_t length_bytes) {
-    if (store.contains(id)) return {};
+    const std::size_t here_bytes = store.length_bytes(id);
+    if (here_bytes == length_bytes) return {};
+    if (here_bytes != 0) {
+        return fail(Code::kCorrupt, "chunk " + id.to_string() + ": not a leaf of " +
+                                        std::to_string(length_bytes) + " bytes");
+    }
     Wanted& entry = wanted[id];
     const auto length = static_cast<std::uint16_t>(length_bytes);
     if (entry.leaf_bytes != 0) {

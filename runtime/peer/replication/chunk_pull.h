@@ -32,7 +32,8 @@ public:
     ChunkLookup(const ChunkLookup&) = delete;
     ChunkLookup& operator=(const ChunkLookup&) = delete;
     virtual ~ChunkLookup() = default;
-    [[nodiscard]] virtual bool contains(const ChunkId& id) const = 0;
+    /// 0: absent.
+    [[nodiscard]] virtual std::size_t length_bytes(const ChunkId& id) const = 0;
     /// Verified; valid until the next call. An error: as good as absent.
     virtual Result<ByteView> view(const ChunkId& id) = 0;
 };

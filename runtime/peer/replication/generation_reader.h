@@ -24,6 +24,7 @@ public:
     /// Each success needs an end().
     Result<GenerationOffer> begin(std::uint64_t generation);
     void end(std::uint64_t generation);
+    [[nodiscard]] const std::filesystem::path& directory() const { return paths_.directory; }
     [[nodiscard]] bool serving() const { return !begun_.empty(); }
     /// Gives back the index's memory when nothing is begun.
     void close_when_idle();

@@ -21,13 +21,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// What a pull that breaks off may have to fetch again; more often costs more packs.
-constexpr std::uint64_t kFlushEveryBytes = std::uint64_t{64} << 20;
-
 class StoreLookup : public ChunkLookup {
 public:
     explicit StoreLookup(ChunkStore& store) : store_(store) {}
-    [[nodiscard]] bool contains(const ChunkId& id) const override { return store_.contains(id); }
+    [[nodiscard]] std::size_t length_bytes(const ChunkId& id) const override {
+        return store_.length_bytes(id);
+    }
     Result<ByteView> view(const ChunkId& id) override { return store_.view(id); }
 
 private:
@@ -84,6 +83,7 @@ struct ReplicaStore::Impl {
     std::map<std::uint64_t, HeldGeneration> held;
     std::optional<Pull> pull;
     bool garbage = false;
+    std::uint64_t flush_every_bytes = std::uint64_t{64} << 20;
 };
 
 ReplicaStore::ReplicaStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -226,7 +226,7 @@ Result<ReplicaStore::Accepted> ReplicaStore::accept(const std::vector<ChunkId>& 
     for (const ChunkId& id : asked) {
         if (open.contains(id)) pull.walk->ask_again(id);
     }
-    if (pull.unflushed_bytes >= kFlushEveryBytes) {
+    if (pull.unflushed_bytes >= impl_->flush_every_bytes) {
         PPDSM_TRY(impl_->store->flush());
         pull.unflushed_bytes = 0;
     }
@@ -266,6 +266,10 @@ Status ReplicaStore::Impl::keep_block(const StoredBlockView& block,
 void ReplicaStore::ask_again(const std::vector<ChunkId>& asked) {
     PPDSM_CHECK(impl_->pull);
     for (const ChunkId& id : asked) impl_->pull->walk->ask_again(id);
+}
+
+void ReplicaStore::flush_every(std::uint64_t stored_bytes) {
+    impl_->flush_every_bytes = stored_bytes;
 }
 
 bool ReplicaStore::complete() const { return impl_->pull && impl_->pull->walk->done(); }

@@ -69,6 +69,8 @@ public:
     /// The source that had been asked is gone.
     void ask_again(const std::vector<ChunkId>& asked);
     [[nodiscard]] bool complete() const;
+    /// What a pull that is killed may have to fetch again; more often costs more packs.
+    void flush_every(std::uint64_t stored_bytes);
     /// Makes chunks, then manifest durable: the generation is held. complete() must be true.
     Result<PullReport> finish();
     /// Gives up. Keeps what came, for the next try; after a full disk drops it instead.
