@@ -1,6 +1,7 @@
 #include "criu-glue/store/chunk_store.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
@@ -59,7 +60,7 @@ Result<std::unique_ptr<ChunkStore>> ChunkStore::open(const fs::path& directory, 
     return std::unique_ptr<ChunkStore>(new ChunkStore(std::move(impl)));
 }
 
-Status ChunkStore::Impl::load_packs() {
+Result<std::vector<std::uint64_t>> ChunkStore::Impl::list_packs() {
     std::vector<std::uint64_t> sequences;
     std::error_code error;
     for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
@@ -74,40 +75,61 @@ Status ChunkStore::Impl::load_packs() {
     }
     if (error) return fail(Error::from_errno("list " + directory.string(), error.value()));
     std::ranges::sort(sequences);
+    return sequences;
+}
+
+fs::path ChunkStore::Impl::pack_path(std::uint64_t sequence) const {
+    return directory / pack_file_name(sequence);
+}
+
+Result<ChunkStore::Impl::LoadedPack> ChunkStore::Impl::load_pack(const fs::path& path) {
+    PPDSM_ASSIGN(const OwnedFd fd, open_file(path, O_RDONLY));
+    PPDSM_ASSIGN(pack::Index contents, pack::load(fd));
+    struct stat status{};
+    if (::fstat(fd.get(), &status) != 0) return fail_errno("stat " + path.string());
+    Pack pack{path, contents.pack_bytes, contents.blocks, status.st_ino, modified_ns(status)};
+    return LoadedPack{std::move(pack), std::move(contents)};
+}
+
+Status ChunkStore::Impl::load_packs() {
+    PPDSM_ASSIGN(const std::vector<std::uint64_t> sequences, list_packs());
     std::vector<pack::Index> contents;
     std::size_t chunks = 0;
     for (const std::uint64_t sequence : sequences) {
-        fs::path path = directory / pack_file_name(sequence);
-        Result<OwnedFd> fd = open_file(path, O_RDONLY);
-        Result<pack::Index> loaded = fd ? pack::load(*fd) : Result<pack::Index>(fail(fd.error()));
+        Result<LoadedPack> loaded = load_pack(pack_path(sequence));
         if (!loaded) {
-            damaged.push_back({path, loaded.error().message(), {}});
+            damaged.push_back({pack_path(sequence), loaded.error().message(), {}});
             continue;
         }
-        chunks += loaded->names.size();
-        packs.push_back({std::move(path), loaded->pack_bytes, loaded->blocks});
-        contents.push_back(std::move(*loaded));
+        chunks += loaded->contents.names.size();
+        packs.push_back(std::move(loaded->pack));
+        contents.push_back(std::move(loaded->contents));
     }
     index.reserve(chunks);
     // Newest first: of two copies the newer is kept, which is the whole one where a chunk was
     // stored anew because of damage, and makes the older pack garbage after a kill between GC's
     // steps.
     for (std::size_t i = packs.size(); i > 0; --i) {
-        add_pack_entries(static_cast<std::uint32_t>(i - 1), contents[i - 1]);
+        add_pack_entries(static_cast<std::uint32_t>(i - 1), contents[i - 1], false);
     }
     flushed_entries = index.size();
     return {};
 }
 
-void ChunkStore::Impl::add_pack_entries(std::uint32_t pack, const pack::Index& contents) {
+void ChunkStore::Impl::add_pack_entries(std::uint32_t pack, const pack::Index& contents,
+                                        bool replace) {
     std::size_t chunk = 0;
     for (std::uint32_t block = 0; block < contents.blocks.size(); ++block) {
         std::uint32_t offset_bytes = 0;
         for (std::uint32_t i = 0; i < contents.blocks[block].chunk_count; ++i, ++chunk) {
             const std::uint16_t length_bytes = contents.lengths_bytes[chunk];
-            if (index.find(contents.names[chunk]) == ChunkIndex::kNone) {
-                index.insert(contents.names[chunk],
-                             {pack, block, static_cast<std::uint16_t>(offset_bytes), length_bytes});
+            const ChunkPlace place{pack, block, static_cast<std::uint16_t>(offset_bytes),
+                                   length_bytes};
+            const ChunkIndex::Number known = index.find(contents.names[chunk]);
+            if (known == ChunkIndex::kNone) {
+                index.insert(contents.names[chunk], place);
+            } else if (replace) {
+                index[known].place = place;
             }
             offset_bytes += length_bytes;
         }
@@ -162,9 +184,10 @@ Status ChunkStore::put(const ChunkId& id, ByteView content) {
     return appended;
 }
 
-bool ChunkStore::contains(const ChunkId& id) const {
+std::size_t ChunkStore::length_bytes(const ChunkId& id) const {
     const ChunkIndex::Number known = impl_->index.find(id);
-    return known != ChunkIndex::kNone && !impl_->index[known].place.damaged();
+    if (known == ChunkIndex::kNone || impl_->index[known].place.damaged()) return 0;
+    return impl_->index[known].place.length_bytes();
 }
 
 Status ChunkStore::use_workers(WorkerPool* workers) {
@@ -183,7 +206,7 @@ Status ChunkStore::Impl::flush_pending(bool count_as_written) {
     for (std::size_t i = flushed_entries; i < index.size(); ++i) {
         index[static_cast<ChunkIndex::Number>(i)].place.pack = number;
     }
-    packs.push_back({writer->path(), contents.pack_bytes, std::move(contents.blocks)});
+    packs.push_back({writer->path(), contents.pack_bytes, std::move(contents.blocks), 0, 0});
     if (count_as_written) bytes_written += contents.pack_bytes;
     flushed_entries = index.size();
     moved.clear();
@@ -301,9 +324,16 @@ ChunkStore::Usage ChunkStore::usage() const {
     for (const ChunkIndex::Entry& entry : impl_->index.entries()) {
         usage.raw_bytes += entry.place.length_bytes();
     }
-    for (const Impl::Pack& pack : impl_->packs) usage.stored_bytes += pack.size_bytes;
-    if (impl_->writer) usage.stored_bytes += impl_->writer->written_bytes();
+    usage.stored_bytes = stored_bytes();
     return usage;
+}
+
+std::uint64_t ChunkStore::chunk_count() const { return impl_->index.size(); }
+
+std::uint64_t ChunkStore::stored_bytes() const {
+    std::uint64_t bytes = impl_->writer ? impl_->writer->written_bytes() : 0;
+    for (const Impl::Pack& pack : impl_->packs) bytes += pack.size_bytes;
+    return bytes;
 }
 
 std::uint64_t ChunkStore::bytes_written() const { return impl_->bytes_written; }

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -27,6 +28,8 @@
 namespace ppdsm {
 
 class WorkerPool;
+struct StoredBlock;
+struct StoredBlockView;
 
 using ChunkSet = std::unordered_set<ChunkId, ChunkIdHash>;
 
@@ -48,7 +51,9 @@ public:
     Result<ChunkId> put(ByteView content);
     /// The same for a caller that has already hashed.
     Status put(const ChunkId& id, ByteView content);
-    [[nodiscard]] bool contains(const ChunkId& id) const;
+    [[nodiscard]] bool contains(const ChunkId& id) const { return length_bytes(id) != 0; }
+    /// 0 when it is not stored.
+    [[nodiscard]] std::size_t length_bytes(const ChunkId& id) const;
 
     /// Until called with nullptr, which waits for what is under way, `workers` compress the blocks.
     Status use_workers(WorkerPool* workers);
@@ -65,12 +70,38 @@ public:
     /// The same without a copy; valid until the next call of anything on this store.
     Result<ByteView> view(const ChunkId& id);
 
+    /// Some chunks that lie in one block of a pack.
+    struct BlockShare {
+        std::vector<ChunkId> ids;        ///< In the order of their places.
+        bool whole = false;              ///< They are all of it.
+        std::uint32_t raw_bytes = 0;     ///< Of these chunks.
+        std::uint32_t stored_bytes = 0;  ///< Of the whole block, compressed.
+    };
+    /// Sorts names by the blocks that hold them, in the packs' order; what is not flushed counts as
+    /// missing. A name that is given twice counts once.
+    [[nodiscard]] std::vector<BlockShare> group_by_block(std::span<const ChunkId> ids,
+                                                         std::vector<ChunkId>& missing) const;
+    /// The block of a flushed chunk as it lies in its pack; checked against its checksum, not
+    /// against the chunks' names. `share` is a whole one of group_by_block().
+    Result<StoredBlock> stored_block(const BlockShare& share);
+    /// Puts all chunks of a block, whose names are `ids` and whose bytes are `raw`: unpack_block()
+    /// has given both. Where none of them is known and the block is not small, it goes into the
+    /// pack as it is, without being compressed anew.
+    Status put_block(const StoredBlockView& block, std::span<const ChunkId> ids, ByteView raw);
+
+    /// For a store that is open for reading beside a writer in another process: sees what that has
+    /// flushed and removed since. Cheap where little has changed.
+    Status refresh();
+
     struct Usage {
         std::uint64_t chunks = 0;
         std::uint64_t raw_bytes = 0;     ///< Before compression.
         std::uint64_t stored_bytes = 0;  ///< Readable pack files' sizes, indices included.
     };
     [[nodiscard]] Usage usage() const;
+    /// Two of the same, without looking at every chunk.
+    [[nodiscard]] std::uint64_t chunk_count() const;
+    [[nodiscard]] std::uint64_t stored_bytes() const;
     /// Bytes that put() has added to packs (compressed, with index) since the store was opened.
     [[nodiscard]] std::uint64_t bytes_written() const;
 

@@ -1,6 +1,8 @@
 // The inside of ChunkStore, shared by its two sources: daily use and upkeep (garbage, verify).
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 #include <utility>
 
@@ -21,11 +23,23 @@ struct ChunkStore::Impl {
         std::filesystem::path path;
         std::uint64_t size_bytes = 0;
         std::vector<pack::Block> blocks;
+        /// Of the file that was read: a writer may give a removed pack's name to another.
+        std::uint64_t inode = 0;
+        std::int64_t modified_ns = 0;
+    };
+    struct LoadedPack {
+        Pack pack;
+        pack::Index contents;
     };
 
     // Daily use: chunk_store.cc.
     Status load_packs();
-    void add_pack_entries(std::uint32_t pack, const pack::Index& contents);
+    /// The packs in the directory by number, ascending.
+    Result<std::vector<std::uint64_t>> list_packs();
+    [[nodiscard]] std::filesystem::path pack_path(std::uint64_t sequence) const;
+    static Result<LoadedPack> load_pack(const std::filesystem::path& path);
+    /// Of chunks that are known already the place before counts, or this one.
+    void add_pack_entries(std::uint32_t pack, const pack::Index& contents, bool replace);
     Status check_writable(const char* operation) const;
     PackWriter& pending();
     /// Appends to the pending pack and remembers the old place for abandon().
@@ -40,6 +54,10 @@ struct ChunkStore::Impl {
     void mark_block_damaged(const ChunkPlace& place);
     [[nodiscard]] std::string pack_name(std::uint32_t pack) const;
 
+    // What another process writes: chunk_store_blocks.cc.
+    static bool is_unchanged(const Pack& pack);
+    static std::int64_t modified_ns(const struct stat& status);
+
     // Upkeep: chunk_store_upkeep.cc.
     struct Plan {
         std::vector<bool> dead;
@@ -49,6 +67,8 @@ struct ChunkStore::Impl {
     /// Moves the live chunks of `pack` into the pending pack. False: one cannot be read.
     Result<bool> rewrite_pack(std::uint32_t pack, const ChunkSet& live);
     Status remove_packs(const std::vector<bool>& remove);
+    /// Drops packs, whose files are gone, from the tables.
+    void forget_packs(const std::vector<bool>& gone);
     void verify_pack(std::uint32_t pack, std::vector<Damage>& found,
                      const std::function<void(std::uint64_t)>& advance);
     [[nodiscard]] std::vector<ChunkId> chunks_of(std::uint32_t pack) const;

@@ -97,7 +97,6 @@ Result<bool> ChunkStore::Impl::rewrite_pack(std::uint32_t pack, const ChunkSet& 
 }
 
 Status ChunkStore::Impl::remove_packs(const std::vector<bool>& remove) {
-    std::vector<std::uint32_t> renumbered(packs.size());
     std::vector<bool> removed(packs.size());
     Status result;
     for (std::size_t i = 0; i < packs.size(); ++i) {
@@ -110,20 +109,25 @@ Status ChunkStore::Impl::remove_packs(const std::vector<bool>& remove) {
         removed[i] = true;
     }
     if (std::ranges::find(removed, true) == removed.end()) return result;
-    index.retain([&](const ChunkIndex::Entry& entry) { return !removed[entry.place.pack]; });
+    forget_packs(removed);
+    const Status synced = sync_directory(directory);
+    return result ? synced : result;
+}
+
+void ChunkStore::Impl::forget_packs(const std::vector<bool>& gone) {
+    index.retain([&](const ChunkIndex::Entry& entry) { return !gone[entry.place.pack]; });
     flushed_entries = index.size();
+    std::vector<std::uint32_t> renumbered(packs.size());
     std::vector<Pack> kept;
     for (std::size_t i = 0; i < packs.size(); ++i) {
         renumbered[i] = static_cast<std::uint32_t>(kept.size());
-        if (!removed[i]) kept.push_back(std::move(packs[i]));
+        if (!gone[i]) kept.push_back(std::move(packs[i]));
     }
     for (ChunkIndex::Entry& entry : index.entries()) {
         entry.place.pack = renumbered[entry.place.pack];
     }
     packs = std::move(kept);
     reader.forget_packs();
-    const Status synced = sync_directory(directory);
-    return result ? synced : result;
 }
 
 Result<std::vector<ChunkStore::Damage>> ChunkStore::verify(

@@ -225,24 +225,47 @@ PackedBlock compress_block(ByteView raw) {
     return packed;
 }
 
-Status read_block(const OwnedFd& fd, const Block& block, Bytes& raw, Bytes& scratch) {
-    const auto where = [&] { return "block at " + std::to_string(block.offset_bytes); };
-    Bytes& stored = block.method == Method::kRaw ? raw : scratch;
-    stored.resize(block.stored_bytes);
-    if (Status read = read_exactly_at(fd, stored, block.offset_bytes); !read) {
-        return fail(read.error().within(where()));
+std::uint64_t block_checksum(ByteView stored) { return checksum_of(stored); }
+
+Status decompress(Method method, ByteView stored, std::uint32_t raw_bytes, Bytes& raw) {
+    if (raw_bytes > kMaxBlockBytes) return fail(Code::kCorrupt, "too large for a block");
+    if (method == Method::kRaw) {
+        if (stored.size() != raw_bytes) return fail(Code::kCorrupt, "has another length");
+        raw.assign(stored.begin(), stored.end());
+        return {};
     }
-    if (checksum_of(stored) != block.checksum) {
-        return fail(Code::kCorrupt, where() + ": bytes differ from their checksum");
-    }
-    if (block.method == Method::kRaw) return {};
-    raw.resize(block.raw_bytes);
+    raw.resize(raw_bytes);
     const int size_bytes = LZ4_decompress_safe(
         reinterpret_cast<const char*>(stored.data()), reinterpret_cast<char*>(raw.data()),
         static_cast<int>(stored.size()), static_cast<int>(raw.size()));
-    if (size_bytes < 0 || static_cast<std::uint32_t>(size_bytes) != block.raw_bytes) {
-        return fail(Code::kCorrupt, where() + ": does not decompress");
+    if (size_bytes < 0 || static_cast<std::uint32_t>(size_bytes) != raw_bytes) {
+        return fail(Code::kCorrupt, "does not decompress");
     }
+    return {};
+}
+
+namespace {
+std::string place_of(const Block& block) {
+    return "block at " + std::to_string(block.offset_bytes);
+}
+}  // namespace
+
+Status read_stored(const OwnedFd& fd, const Block& block, Bytes& stored) {
+    stored.resize(block.stored_bytes);
+    if (Status read = read_exactly_at(fd, stored, block.offset_bytes); !read) {
+        return fail(read.error().within(place_of(block)));
+    }
+    if (checksum_of(stored) != block.checksum) {
+        return fail(Code::kCorrupt, place_of(block) + ": bytes differ from their checksum");
+    }
+    return {};
+}
+
+Status read_block(const OwnedFd& fd, const Block& block, Bytes& raw, Bytes& scratch) {
+    if (block.method == Method::kRaw) return read_stored(fd, block, raw);
+    PPDSM_TRY(read_stored(fd, block, scratch));
+    Status done = decompress(block.method, scratch, block.raw_bytes, raw);
+    if (!done) return fail(done.error().within(place_of(block)));
     return {};
 }
 

@@ -61,6 +61,12 @@ Result<Index> load(const OwnedFd& fd);
 
 /// LZ4, or the bytes as they are where that saves less than a sixteenth.
 [[nodiscard]] PackedBlock compress_block(ByteView raw);
+/// XXH3-64 of a block's stored bytes.
+[[nodiscard]] std::uint64_t block_checksum(ByteView stored);
+/// `stored` must decompress to exactly `raw_bytes`, at most kMaxBlockBytes.
+Status decompress(Method method, ByteView stored, std::uint32_t raw_bytes, Bytes& raw);
+/// Reads one block as it lies in the pack, and checks it against its checksum.
+Status read_stored(const OwnedFd& fd, const Block& block, Bytes& stored);
 /// Reads and decompresses one block into `raw`; `scratch` spares an allocation.
 Status read_block(const OwnedFd& fd, const Block& block, Bytes& raw, Bytes& scratch);
 

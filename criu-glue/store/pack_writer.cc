@@ -33,6 +33,29 @@ Status PackWriter::append(ChunkIndex::Number entry, ByteView content) {
     return {};
 }
 
+Status PackWriter::append_block(std::span<const ChunkIndex::Number> entries,
+                                std::span<const std::uint16_t> lengths_bytes, ByteView raw,
+                                pack::PackedBlock packed) {
+    if (!state_) return state_;
+    const auto number = static_cast<std::uint32_t>(blocks_.size() + full_.size());
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        index_[entries[i]].place = {kPendingPack, number, static_cast<std::uint16_t>(at),
+                                    lengths_bytes[i]};
+        at += lengths_bytes[i];
+    }
+    PPDSM_CHECK(at == raw.size());
+    order_.insert(order_.end(), entries.begin(), entries.end());
+    auto block = std::make_unique<FullBlock>();
+    block->chunk_count = static_cast<std::uint32_t>(entries.size());
+    block->raw.assign(raw.begin(), raw.end());
+    block->packed = std::move(packed);
+    full_.push_back(std::move(block));
+    // With workers the blocks before it may still be under way.
+    if (workers_ == nullptr) state_ = write_oldest();
+    return state_;
+}
+
 Status PackWriter::use_workers(WorkerPool* workers) {
     if (state_ && workers == nullptr) state_ = write_all_full();
     if (workers == nullptr) {

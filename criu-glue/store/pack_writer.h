@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "criu-glue/store/chunk_index.h"
@@ -32,6 +33,11 @@ public:
 
     /// Adds a chunk and sets its entry's place.
     Status append(ChunkIndex::Number entry, ByteView content);
+    /// Adds a block that is compressed already; sets its entries' places. `raw` is what it
+    /// decompresses to, `entries` and `lengths_bytes` are its chunks in their order.
+    Status append_block(std::span<const ChunkIndex::Number> entries,
+                        std::span<const std::uint16_t> lengths_bytes, ByteView raw,
+                        pack::PackedBlock packed);
     /// nullptr: compresses in the calling thread; waits for the blocks that are under way.
     Status use_workers(WorkerPool* workers);
     /// Writes all that is left and makes the pack durable under its name.

@@ -1,5 +1,6 @@
 ppdsm_unit_test(store_test
   store/blob_test.cc
+  store/blocks_test.cc
   store/chunk_store_test.cc
   store/damage_test.cc
   store/disk_full_test.cc
