@@ -15,6 +15,7 @@
 #include "cli/duration.h"
 #include "cli/event_file.h"
 #include "cli/front_end.h"
+#include "cli/mesh_exec.h"
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/control.h"
 #include "runtime/peer/executor.h"
@@ -49,6 +50,9 @@ struct ExecOptions {
     bool detach = false;
     bool require_checkpoints = false;
     bool statistics = false;
+    std::string on;
+    std::uint32_t replicas = 2;
+    bool local = false;
     std::vector<std::string> program;
 };
 
@@ -138,6 +142,8 @@ Status fill_policy(const ExecOptions& options, VcRecord& record) {
     record.host_network = options.net == "host";
     record.cpus = options.cpus;
     record.keep_generations = options.keep;
+    record.on = options.on;
+    record.replicas = options.replicas;
     if (!options.memory.empty()) {
         PPDSM_ASSIGN(record.memory_bytes, parse_size(options.memory));
     }
@@ -249,6 +255,16 @@ int run_exec(const ExecOptions& options) {
     auto prepared = prepare();
     if (!prepared) return report(prepared.error());
     auto& [home, record] = *prepared;
+    if (!options.local && is_daemon_there(home)) {
+        const Result<int> code =
+            exec_on_mesh(home, record, {options.events, options.statistics, options.detach});
+        return code ? *code : report(code.error());
+    }
+    if (!options.on.empty()) {
+        return report(Error(Code::kUnavailable, "--on " + options.on +
+                                                    ": no daemon runs here that could reach it; "
+                                                    "`ppdsm peer start` starts one"));
+    }
     Result<VcPaths> paths = home.create_vc();
     if (!paths) return report(paths.error());
     record.id = paths->id();
@@ -266,10 +282,25 @@ int run_resume(const ExecOptions& options) {
     if (!home) return report(home.error());
     const Result<VcPaths> paths = home->find(options.resume);
     if (!paths) return report(paths.error());
+    std::error_code absent;
+    if (fs::exists(paths->placement(), absent)) {
+        const Result<int> code =
+            attach_to_mesh(*home, *paths, {options.events, options.statistics, options.detach});
+        return code ? *code : report(code.error());
+    }
     Result<VcRecord> record = read_record(*paths);
     if (!record) return report(record.error());
     record->detached = options.detach;
     return host_as_asked(*home, *paths, *record, options, "");
+}
+
+int run_attach(const ExecOptions& options) {
+    const Result<Home> home = Home::open();
+    if (!home) return report(home.error());
+    const Result<VcPaths> paths = home->find(options.resume);
+    if (!paths) return report(paths.error());
+    const Result<int> code = attach_to_mesh(*home, *paths, {options.events, options.statistics});
+    return code ? *code : report(code.error());
 }
 
 void add_exec_options(CLI::App& command, ExecOptions& options) {
@@ -307,15 +338,24 @@ void add_exec_options(CLI::App& command, ExecOptions& options) {
     command.add_option("--keep", options.keep, "Generations to keep")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
+    command.add_option("--on", options.on, "The peer that is to run it, by name or id");
+    command.add_option("--replicas", options.replicas, "Other peers that keep each generation")
+        ->check(CLI::Range(0, 16))
+        ->capture_default_str();
+    command.add_flag("--local", options.local, "Run it by this command itself, not on the mesh");
     command.add_option("--resume", options.resume, "As `ppdsm resume`: go on with this VC");
     command.add_flag("--require-checkpoints", options.require_checkpoints,
                      "Fail rather than run unprotected");
 }
 
-void add_host_options(CLI::App& command, ExecOptions& options) {
+void add_watch_options(CLI::App& command, ExecOptions& options) {
     command.add_option("--events", options.events,
                        "Append what happens to this file, one JSON object a line");
     command.add_flag("--stats", options.statistics, "A summary at the end");
+}
+
+void add_host_options(CLI::App& command, ExecOptions& options) {
+    add_watch_options(command, options);
     command.add_flag("--detach", options.detach, "Print the id and let it run in the background");
 }
 
@@ -371,6 +411,11 @@ void add_exec_commands(CLI::App& app, const std::vector<std::string>& program, i
     resume->add_option("VC", resumed->resume, "Id or name")->required();
     add_host_options(*resume, *resumed);
     resume->callback([resumed, &exit_code] { exit_code = run_resume(*resumed); });
+    auto attached = std::make_shared<ExecOptions>();
+    CLI::App* attach = app.add_subcommand("attach", "Watch a run of the mesh, and feed its stdin");
+    attach->add_option("VC", attached->resume, "Id or name")->required();
+    add_watch_options(*attach, *attached);
+    attach->callback([attached, &exit_code] { exit_code = run_attach(*attached); });
 }
 
 }  // namespace ppdsm

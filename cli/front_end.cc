@@ -163,7 +163,10 @@ void FrontEnd::read_stdin() {
     if (!stdin_pollable_) stdin_timer_.start(0);
 }
 
+void FrontEnd::on_notice(const std::string& text) { say(text); }
+
 void FrontEnd::on_signal(int signal) {
+    if (signal == SIGHUP && may_leave_) return loop_.stop();
     run_.forward_signal(signal);
     // Like the program, we stop; the shell wakes both.
     if (signal == SIGTSTP) ::raise(SIGSTOP);

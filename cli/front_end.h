@@ -1,4 +1,4 @@
-// The user's side of a run in the same process: hands stdin and signals to the executor, shows what
+// The user's side of a run, wherever it is carried out: hands stdin and signals to it, shows what
 // it releases, says what happened.
 #pragma once
 
@@ -28,6 +28,9 @@ public:
     /// Begins to listen; the loop is stopped when the run has ended and all output is delivered.
     void start();
     [[nodiscard]] int exit_code() const { return exit_code_; }
+    [[nodiscard]] bool has_finished() const { return outcome_.has_value(); }
+    /// The run outlives us: when the terminal goes away, so do we, and the run goes on.
+    void allow_leaving() { may_leave_ = true; }
 
     void on_started(pid_t program) override;
     void on_checkpoint_failed(const Error& reason, bool protected_now) override;
@@ -38,6 +41,7 @@ public:
     void on_output_stalled(const Error& reason) override;
     void on_preview(Stream stream, ByteView data) override;
     void on_finished(const Outcome& outcome) override;
+    void on_notice(const std::string& text) override;
 
 private:
     void deliver();
@@ -57,6 +61,7 @@ private:
     Loop& loop_;
     Run& run_;
     bool attached_;
+    bool may_leave_ = false;
     bool statistics_;
     bool live_;
     std::filesystem::path refusals_log_;

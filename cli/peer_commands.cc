@@ -30,6 +30,7 @@ struct PeerOptions {
     std::vector<std::string> advertise;
     std::vector<std::string> join;
     std::string memory;
+    std::vector<std::string> share;
     double cpus = 0;
     bool foreground = false;
     bool json = false;
@@ -77,6 +78,7 @@ Result<DaemonOptions> daemon_options(const PeerOptions& options) {
         PPDSM_ASSIGN(daemon.memory_bytes, parse_size(options.memory));
     }
     daemon.cpus = options.cpus;
+    daemon.share = options.share;
     daemon.foreground = options.foreground;
     return daemon;
 }
@@ -273,6 +275,11 @@ void add_start(CLI::App& peer, const Options& options, int& exit_code) {
         ->take_all();
     start->add_option("--cpus", options->cpus, "Most CPUs that programs of the mesh may use here");
     start->add_option("--memory", options->memory, "Most memory for programs of the mesh, e.g. 8G");
+    start
+        ->add_option("--share", options->share,
+                     "A directory here that programs of other peers may see and start in")
+        ->expected(1)
+        ->take_all();
     start->add_flag("--foreground", options->foreground, "Do not go into the background");
 }
 
@@ -288,7 +295,7 @@ void add_peer_commands(CLI::App& app, int& exit_code) {
     };
     add_command(*peer, "stop", "Stop the daemon; its programs go on elsewhere", options,
                 plain("stop"), exit_code);
-    add_command(*peer, "drain", "Take no more programs here; those running move away", options,
+    add_command(*peer, "drain", "Take no more programs here; those that run here stay", options,
                 plain("drain"), exit_code);
     add_command(*peer, "undrain", "Take programs again", options, plain("undrain"), exit_code);
     add_command(*peer, "list", "The peers of the mesh", options, run_list, exit_code)

@@ -191,6 +191,9 @@ int run_kill(const std::string& vc, const std::string& signal_name) {
 Status remove_vc(const VcPaths& paths) {
     PPDSM_ASSIGN(const OwnedFd lock, lock_vc(paths));
     PPDSM_TRY(LimitGroup::remove_noted(paths.limits()));
+    // What this peer keeps of a computation of the mesh lies beside.
+    PPDSM_ASSIGN(const Home home, Home::open());
+    PPDSM_TRY(remove_tree(home.hosted(paths.id()).directory));
     return remove_tree(paths.directory);
 }
 

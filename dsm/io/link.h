@@ -31,7 +31,8 @@ class Link {
 public:
     /// Any of them may destroy the link. After on_closed nothing comes.
     struct Callbacks {
-        std::function<void()> on_open = nullptr;  ///< Both sides know each other and speak one version.
+        std::function<void()> on_open =
+            nullptr;  ///< Both sides know each other and speak one version.
         /// What it returns closes the link.
         std::function<Status(Frame)> on_frame = nullptr;
         std::function<void()> on_drained = nullptr;  ///< Bulk frames have room again.

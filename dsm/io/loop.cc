@@ -69,6 +69,7 @@ void Timer::start(std::uint64_t delay_ms, std::uint64_t repeat_ms) {
         delay_ms, repeat_ms);
 }
 
+bool Timer::is_active() { return uv_is_active(reinterpret_cast<uv_handle_t*>(handle_.get())) != 0; }
 void Timer::stop() { uv_timer_stop(handle_.get()); }
 
 Poller::Poller(Loop& loop, int fd, std::function<void(int)> callback)

@@ -62,6 +62,7 @@ public:
     /// Once after `delay_ms`, then every `repeat_ms` when that is not 0. Restarts a running timer.
     void start(std::uint64_t delay_ms, std::uint64_t repeat_ms = 0);
     void stop();
+    [[nodiscard]] bool is_active();
 
 private:
     std::function<void()> callback_;

@@ -33,15 +33,18 @@ enum class MessageType : std::uint16_t {
     kOfferAnswer = 33,
     kGetChunks = 34,
     kChunks = 35,
-    kRelease = 36,
+    kGetManifest = 36,
+    kManifestPiece = 37,
+    kPullEnded = 38,
+    kGetOffer = 39,
+    kOfferGiven = 40,
+    kForget = 41,
     // Virtual computers.
     kDeploy = 48,
     kAnswer = 49,
     kCommand = 50,
-    kInput = 51,
-    kEvent = 52,
-    kOutput = 53,
-    kPropose = 54,
+    kEvent = 51,
+    kOutput = 52,
 };
 
 [[nodiscard]] std::string_view message_name(MessageType type);

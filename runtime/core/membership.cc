@@ -104,8 +104,7 @@ void Membership::plan_tick(std::int64_t now_us) {
 
 void Membership::on(std::int64_t now_us, const Tick&, Effects& effects) {
     if (left_) return;
-    // A tick that comes late says that we are slow: others will seem so without being it.
-    if (next_tick_us_ != 0 && now_us - next_tick_us_ > settings_.period_us) blame_self(+1);
+    if (next_tick_us_ != 0) excuse_stall(now_us - next_tick_us_);
     watch_favours(now_us, effects);
     watch_probe(now_us, effects);
     watch_suspects(now_us, effects);
@@ -121,6 +120,22 @@ void Membership::on(std::int64_t now_us, const Tick&, Effects& effects) {
     GossipMessage sync{GossipMessage::Kind::kSync, 0, {}, {self_}};
     for (const auto& [id, entry] : entries_) sync.members.push_back(entry.member);
     effects.emplace_back(Send{linked[random() % linked.size()], std::move(sync)});
+}
+
+/// A tick that comes late says that we did not run: answers may lie unread, and others seem slow
+/// without being it. Such time does not count against them.
+void Membership::excuse_stall(std::int64_t late_us) {
+    if (late_us < settings_.stall_us) return;
+    if (late_us > settings_.period_us) blame_self(+1);
+    // And some more, to read what has come meanwhile.
+    const std::int64_t excused_us = late_us + settings_.probe_timeout_us;
+    if (probe_) {
+        probe_->indirect_at_us += excused_us;
+        probe_->ends_us += excused_us;
+    }
+    for (auto& [id, entry] : entries_) {
+        if (entry.member.state == MemberState::kSuspect) entry.suspect_since_us += excused_us;
+    }
 }
 
 // Probing.
@@ -207,7 +222,7 @@ std::int64_t Membership::suspicion_us(const Entry& entry) const {
     const double have = entry.accusers.empty() ? 0 : static_cast<double>(entry.accusers.size() - 1);
     const double part = wanted <= 0 ? 1 : std::min(1.0, std::log(have + 1) / std::log(wanted + 1));
     const auto span = static_cast<double>(settings_.suspicion_max_us - settings_.suspicion_min_us);
-    return stretched(settings_.suspicion_max_us - static_cast<std::int64_t>(span * part));
+    return settings_.suspicion_max_us - static_cast<std::int64_t>(span * part);
 }
 
 void Membership::accuse(std::int64_t now_us, Entry& entry, const PeerId& accuser,

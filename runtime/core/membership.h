@@ -62,6 +62,7 @@ struct MembershipSettings {
     std::int64_t suspicion_max_us = 1'100'000;
     std::int64_t sync_period_us = 15'000'000;
     std::int64_t revive_period_us = 3'000'000;  ///< Dead ones are called again.
+    std::int64_t stall_us = 30'000;             ///< Of our own; see excuse_stall.
     unsigned indirect_probes = 3;
     unsigned confirmations = 3;
     unsigned retransmit_factor = 4;  ///< Times log10 of the number of members.
@@ -171,6 +172,7 @@ private:
                 Effects& effects);
     void accuse(std::int64_t now_us, Entry& entry, const PeerId& accuser, Effects& effects);
     void bury(std::int64_t now_us, Entry& entry, const std::string& why, Effects& effects);
+    void excuse_stall(std::int64_t late_us);
     void start_probe(std::int64_t now_us, Effects& effects);
     void end_probe(std::int64_t now_us, Effects& effects);
     void watch_probe(std::int64_t now_us, Effects& effects);

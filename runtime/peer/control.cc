@@ -3,13 +3,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <nlohmann/json.hpp>
 
-#include "dsm/base/byte_text.h"
+#include "dsm/base/packet_socket.h"
 
 namespace ppdsm {
 
@@ -18,17 +16,6 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr std::size_t kMaxMessageBytes = 256 << 10;
-constexpr int kBacklog = 16;
-
-/// A socket's address has room for 107 bytes, a home's path may be longer: it is named through an
-/// open descriptor of its directory.
-sockaddr_un address_in(const OwnedFd& directory) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = "/proc/self/fd/" + std::to_string(directory.get()) + "/control";
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    return address;
-}
 
 }  // namespace
 
@@ -43,15 +30,7 @@ Json to_json(const GenerationRecord& record) {
 
 Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Run& run,
                                                              const VcPaths& paths) {
-    ::unlink(paths.control().c_str());  // Of an executor that was killed; we hold the lock.
-    PPDSM_ASSIGN(const OwnedFd directory, open_file(paths.directory, O_PATH | O_DIRECTORY));
-    OwnedFd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const sockaddr_un address = address_in(directory);
-    if (!listener.valid() ||
-        ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(listener.get(), kBacklog) != 0) {
-        return fail_errno("listen at " + paths.control().string());
-    }
+    PPDSM_ASSIGN(OwnedFd listener, listen_at(paths.control()));
     return std::unique_ptr<ControlServer>(new ControlServer(loop, run, paths, std::move(listener)));
 }
 
@@ -115,19 +94,16 @@ void ControlServer::answer(std::uint64_t client, const Json& reply) {
 }
 
 Result<Json> ask_executor(const VcPaths& paths, const Json& request) {
-    PPDSM_ASSIGN(const OwnedFd directory, open_file(paths.directory, O_PATH | O_DIRECTORY));
-    const OwnedFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = address_in(directory);
-    if (!socket.valid() ||
-        ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    const Result<OwnedFd> socket = connect_to(paths.control());
+    if (!socket) {
         return fail(Code::kUnavailable, paths.id() + " is not running; `ppdsm resume " +
                                             paths.id() + "` goes on with it");
     }
     const std::string text = request.dump();
-    if (::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0)
+    if (::send(socket->get(), text.data(), text.size(), MSG_NOSIGNAL) < 0)
         return fail_errno("ask " + paths.id());
     std::string reply(kMaxMessageBytes, '\0');
-    const ssize_t got = ::recv(socket.get(), reply.data(), reply.size(), 0);
+    const ssize_t got = ::recv(socket->get(), reply.data(), reply.size(), 0);
     if (got <= 0) return fail(Code::kUnavailable, paths.id() + " ended before it answered");
     reply.resize(static_cast<std::size_t>(got));
     Json answer = Json::parse(reply, nullptr, false);

@@ -34,7 +34,7 @@ SandboxSpec Executor::sandbox_spec() const {
     SandboxSpec spec;
     utsname names{};
     ::uname(&names);
-    spec.hostname = names.nodename;
+    spec.hostname = record.hostname.empty() ? names.nodename : record.hostname;
     spec.skeleton = view_.skeleton;
     spec.refusals_log = setup_.paths.refusals();
     spec.private_paths = {home_.directory()};

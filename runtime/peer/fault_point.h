@@ -4,7 +4,9 @@
 //
 // Places, in the order of a run: precopy, dump, frozen, store, flushed, before-commit, committed,
 // files-staged, files-written (both with --files commit), dropped, restore, restore-images,
-// before-end, ended, applied.
+// before-end, ended, applied. On the mesh, besides: deploy, deployer-commit, deployer-committed,
+// deployer-end, deployer-applied (the deployer's daemon); replicate, replicated (the worker's);
+// replica-durable (a replica's).
 #pragma once
 
 namespace ppdsm {

@@ -29,11 +29,6 @@ bool is_within(const fs::path& path, const fs::path& directory) {
     return end == directory.end();
 }
 
-bool is_system_path(const fs::path& path) {
-    return std::any_of(kSystemDirectories.begin(), kSystemDirectories.end(),
-                       [&](const char* directory) { return is_within(path, directory); });
-}
-
 std::string home_directory_of(std::uint32_t uid) {
     const passwd* entry = ::getpwuid(uid);
     return entry == nullptr ? "" : entry->pw_dir;
@@ -223,6 +218,11 @@ Result<fs::path> backing_path(const FileView& view, const std::string& target) {
 }
 
 }  // namespace
+
+bool is_system_path(const fs::path& path) {
+    return std::any_of(kSystemDirectories.begin(), kSystemDirectories.end(),
+                       [&](const char* directory) { return is_within(path, directory); });
+}
 
 std::string place_target(const std::string& name) {
     if (name == "tmp") return "/tmp";

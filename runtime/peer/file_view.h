@@ -41,6 +41,9 @@ Result<FileView> build_file_view(const VcRecord& record, const VcPaths& paths, c
 /// is made. `record.exposures` decides whether it was asked for.
 Status check_working_directory(const VcRecord& record);
 
+/// Of the directories that every program sees.
+bool is_system_path(const std::filesystem::path& path);
+
 /// A place whose exposure as a whole would surprise its owner: nothing advises it.
 bool is_too_wide(const std::filesystem::path& path, std::uint32_t uid);
 

@@ -130,6 +130,13 @@ Result<VcPaths> Home::find(const std::string& id_or_name) const {
     return fail(Code::kInvalid, id_or_name + " could be any of" + ids);
 }
 
+bool is_vc_id(const std::string& text) {
+    return !text.empty() && text.size() <= 64 &&
+           std::all_of(text.begin(), text.end(), [](unsigned char c) {
+               return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-';
+           });
+}
+
 Result<OwnedFd> lock_vc(const VcPaths& paths) {
     PPDSM_ASSIGN(OwnedFd lock, open_file(paths.lock(), O_RDWR | O_CREAT, 0600));
     if (!lock_byte(lock, F_OFD_SETLK, F_WRLCK, kExecutorByte)) {

@@ -44,6 +44,9 @@ struct VcPaths {
     [[nodiscard]] std::filesystem::path limits() const { return directory / "limits"; }
     [[nodiscard]] std::filesystem::path lock() const { return directory / "lock"; }
     [[nodiscard]] std::filesystem::path pins() const { return directory / "pins"; }
+    /// Of a VC of the mesh: who runs it, and the generation that its files are written home from.
+    [[nodiscard]] std::filesystem::path placement() const { return directory / "placement.json"; }
+    [[nodiscard]] std::filesystem::path last_files() const { return directory / "files.json"; }
     [[nodiscard]] std::filesystem::path control() const { return directory / "control"; }
 };
 
@@ -57,6 +60,10 @@ public:
 
     [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
     [[nodiscard]] std::filesystem::path cache() const { return directory_ / "cache"; }
+    /// A VC of another deployer, or of this one as it runs here: an executor's or a replica's.
+    [[nodiscard]] VcPaths hosted(const std::string& vc) const {
+        return VcPaths{directory_ / "hosted" / vc};
+    }
 
     /// A fresh directory for a new VC.
     Result<VcPaths> create_vc() const;
@@ -70,6 +77,9 @@ private:
     [[nodiscard]] std::filesystem::path vcs() const { return directory_ / "vcs"; }
     std::filesystem::path directory_;
 };
+
+/// Whether it could be a VC's: what comes from elsewhere and becomes a path.
+bool is_vc_id(const std::string& text);
 
 /// The exclusive right to run a VC, for as long as it is held. kUnavailable: another executor has
 /// it.

@@ -61,6 +61,18 @@ Status OutputLog::append(Stream stream, ByteView data) {
     return {};
 }
 
+Status OutputLog::append_frames(ByteView frames) {
+    PPDSM_TRY(write_all_at(fd_, frames, size_bytes_));
+    size_bytes_ += frames.size();
+    return {};
+}
+
+Result<Bytes> OutputLog::read_frames(std::uint64_t offset_bytes, std::uint64_t size_bytes) const {
+    Bytes frames(size_bytes);
+    PPDSM_TRY(read_exactly_at(fd_, frames, offset_bytes));
+    return frames;
+}
+
 Status OutputLog::sync() {
     if (::fdatasync(fd_.get()) != 0) return fail_errno("make the output durable");
     return {};

@@ -21,6 +21,10 @@ class OutputLog {
 public:
     static Result<OutputLog> open(const std::filesystem::path& path, bool writable);
     Status append(Stream stream, ByteView data);
+    /// Frames as they stand in another log at the same offset.
+    Status append_frames(ByteView frames);
+    [[nodiscard]] Result<Bytes> read_frames(std::uint64_t offset_bytes,
+                                            std::uint64_t size_bytes) const;
     Status sync();
     Status truncate(std::uint64_t offset_bytes);
     [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }

@@ -10,11 +10,12 @@ namespace ppdsm {
 using Json = nlohmann::json;
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Exposure, path, writable, links)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VcRecord, id, name, program, arguments, environment,
-                                   working_directory, exposures, uid, gid, created_unix_ms,
-                                   terminal, detached, host_network, require_checkpoints, recover,
-                                   output, files, checkpoint_every_ms, timeout_ms, memory_bytes,
-                                   cpus, keep_generations)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(VcRecord, id, name, program, arguments, environment,
+                                                working_directory, exposures, uid, gid,
+                                                created_unix_ms, terminal, detached, host_network,
+                                                require_checkpoints, recover, output, files,
+                                                checkpoint_every_ms, timeout_ms, memory_bytes, cpus,
+                                                keep_generations, hostname, on, replicas)
 
 namespace {
 
@@ -34,21 +35,35 @@ void convert_strings(VcRecord& record) {
 
 }  // namespace
 
-Status write_record(const VcPaths& paths, const VcRecord& record) {
+std::string encode_record(const VcRecord& record) {
     VcRecord wide = record;
     convert_strings<bytes_to_utf8>(wide);
-    return replace_file(paths.record(), as_bytes(Json(wide).dump(1) + "\n"), 0600);
+    return Json(wide).dump(1) + "\n";
+}
+
+Result<VcRecord> decode_record(const std::string& json) {
+    try {
+        const Json parsed = Json::parse(json);
+        for (const char* needed : {"id", "program", "arguments", "working_directory"}) {
+            (void)parsed.at(needed);
+        }
+        auto record = parsed.get<VcRecord>();
+        convert_strings<utf8_to_bytes>(record);
+        return record;
+    } catch (const Json::exception& bad) {
+        return fail(Code::kCorrupt, bad.what());
+    }
+}
+
+Status write_record(const VcPaths& paths, const VcRecord& record) {
+    return replace_file(paths.record(), as_bytes(encode_record(record)), 0600);
 }
 
 Result<VcRecord> read_record(const VcPaths& paths) {
     PPDSM_ASSIGN(const std::string text, read_text(paths.record()));
-    try {
-        auto record = Json::parse(text).get<VcRecord>();
-        convert_strings<utf8_to_bytes>(record);
-        return record;
-    } catch (const Json::exception& bad) {
-        return fail(Code::kCorrupt, paths.record().string() + ": " + bad.what());
-    }
+    Result<VcRecord> record = decode_record(text);
+    if (!record) return fail(record.error().within(paths.record().string()));
+    return record;
 }
 
 }  // namespace ppdsm

@@ -37,7 +37,14 @@ struct VcRecord {
     std::uint64_t memory_bytes = 0;        ///< 0: no limit.
     double cpus = 0;                       ///< 0: no limit.
     std::uint32_t keep_generations = 3;
+    std::string hostname;        ///< What the program sees; empty: that of the machine it runs on.
+    std::string on;              ///< Peer at which it must run; empty: any.
+    std::uint32_t replicas = 2;  ///< Peers that keep each generation besides the one that runs it.
 };
+
+/// As JSON, in the file and on the wire.
+std::string encode_record(const VcRecord& record);
+Result<VcRecord> decode_record(const std::string& json);
 
 Status write_record(const VcPaths& paths, const VcRecord& record);
 Result<VcRecord> read_record(const VcPaths& paths);

@@ -99,7 +99,8 @@ Status run(Loop& loop, const Options& options, OwnedFd socket) {
     setup.authority = &authority;
     PPDSM_ASSIGN(const std::unique_ptr<Executor> executor,
                  Executor::open(loop, home, std::move(setup)));
-    RunServer server(loop, *executor, std::move(socket), options.previews,
+    RunServer server(loop, *executor, std::make_unique<LocalSocket>(loop, std::move(socket)),
+                     options.previews,
                      {[&](const Json& head, LocalMessage) {
                           if (head.value("do", "") == "accept") authority.on_accept(head);
                           if (head.value("do", "") == "leave") loop.stop();

@@ -104,9 +104,13 @@ void LocalSocket::close() {
 
 Result<Json> ask_local(const std::filesystem::path& path, const Json& request) {
     PPDSM_ASSIGN(const OwnedFd socket, connect_to(path));
+    return ask_through(socket, request);
+}
+
+Result<Json> ask_through(const OwnedFd& socket, const Json& request) {
     PPDSM_TRY(send_message(socket, {request.dump(), {}, {}}));
     Result<Packet> packet = receive_packet(socket, kMaxPacketBytes);
-    if (!packet) return fail(packet.error().within("no answer at " + path.string()));
+    if (!packet) return fail(packet.error().within("no answer"));
     PPDSM_ASSIGN(auto decoded, decode_local(*std::move(packet)));
     if (decoded.first.contains("error")) return fail(error_from_json(decoded.first["error"]));
     return std::move(decoded.first);

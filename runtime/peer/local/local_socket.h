@@ -57,6 +57,9 @@ private:
 /// answer with "error" becomes the error it names.
 Result<nlohmann::json> ask_local(const std::filesystem::path& path, const nlohmann::json& request);
 
+/// The same over a socket that is open already, and stays so.
+Result<nlohmann::json> ask_through(const OwnedFd& socket, const nlohmann::json& request);
+
 /// The bytes of one packet, and back; kCorrupt.
 Result<std::pair<nlohmann::json, LocalMessage>> decode_local(Packet packet);
 

@@ -60,14 +60,15 @@ Outcome outcome_from_json(const Json& json) {
     return outcome;
 }
 
-RunServer::RunServer(Loop& loop, Run& run, OwnedFd socket, bool previews, Callbacks callbacks)
+RunServer::RunServer(Loop& loop, Run& run, std::unique_ptr<LocalSocket> socket, bool previews,
+                     Callbacks callbacks)
     : run_(run),
       previews_(previews),
       callbacks_(std::move(callbacks)),
-      socket_(loop, std::move(socket)),
+      socket_(std::move(socket)),
       input_timer_(loop, [this] { give_input(); }) {
     run_.add_observer(*this);
-    socket_.listen(
+    socket_->listen(
         {[this](const Json& head, LocalMessage message) { on_message(head, std::move(message)); },
          [this] {
              const auto closed = callbacks_.on_closed;  // It may destroy us.
@@ -102,7 +103,7 @@ void RunServer::on_message(const Json& head, LocalMessage message) {
     }
     const std::uint64_t token = head.value("token", std::uint64_t{0});
     if (action == "status") {
-        return socket_.send({{"event", "answer"}, {"token", token}, {"status", run_.status()}});
+        return socket_->send({{"event", "answer"}, {"token", token}, {"status", run_.status()}});
     }
     if (action == "checkpoint") {
         return run_.checkpoint(
@@ -114,7 +115,7 @@ void RunServer::on_message(const Json& head, LocalMessage message) {
                 } else {
                     answer["error"] = error_to_json(result.error());
                 }
-                socket_.send(answer);
+                socket_->send(answer);
             });
     }
     if (callbacks_.on_other) callbacks_.on_other(head, std::move(message));
@@ -128,54 +129,54 @@ void RunServer::give_input() {
         run_.give_input(input_.front());
         input_.pop_front();
     }
-    if (taken_bytes > 0) socket_.send({{"event", "input-taken"}, {"bytes", taken_bytes}});
+    if (taken_bytes > 0) socket_->send({{"event", "input-taken"}, {"bytes", taken_bytes}});
     // The program reads on, or it has not started yet.
     if (!input_.empty()) return input_timer_.start(kInputRetryMs);
     if (std::exchange(input_ends_, false)) run_.end_input();
 }
 
 void RunServer::on_started(pid_t program) {
-    socket_.send({{"event", "started"}, {"pid", program}});
+    socket_->send({{"event", "started"}, {"pid", program}});
 }
 void RunServer::on_committed(const GenerationRecord& record) {
-    socket_.send({{"event", "committed"}, {"record", format_generation(record)}});
+    socket_->send({{"event", "committed"}, {"record", format_generation(record)}});
 }
 void RunServer::on_checkpoint_failed(const Error& reason, bool protected_now) {
-    socket_.send({{"event", "checkpoint-failed"},
-                  {"error", error_to_json(reason)},
-                  {"protected", protected_now}});
+    socket_->send({{"event", "checkpoint-failed"},
+                   {"error", error_to_json(reason)},
+                   {"protected", protected_now}});
 }
 void RunServer::on_died(const std::string& cause) {
-    socket_.send({{"event", "died"}, {"cause", bytes_to_utf8(cause)}});
+    socket_->send({{"event", "died"}, {"cause", bytes_to_utf8(cause)}});
 }
 void RunServer::on_restored(std::uint64_t generation) {
-    socket_.send({{"event", "restored"}, {"generation", generation}});
+    socket_->send({{"event", "restored"}, {"generation", generation}});
 }
 void RunServer::on_files_not_written(const Error& reason) {
-    socket_.send({{"event", "files-not-written"}, {"error", error_to_json(reason)}});
+    socket_->send({{"event", "files-not-written"}, {"error", error_to_json(reason)}});
 }
 void RunServer::on_output_stalled(const Error& reason) {
-    socket_.send({{"event", "stalled"}, {"error", error_to_json(reason)}});
+    socket_->send({{"event", "stalled"}, {"error", error_to_json(reason)}});
 }
 void RunServer::on_released(std::uint64_t output_bytes) {
-    socket_.send({{"event", "released"}, {"bytes", output_bytes}});
+    socket_->send({{"event", "released"}, {"bytes", output_bytes}});
 }
 void RunServer::on_preview(Stream stream, ByteView data) {
     if (!previews_) return;
     while (!data.empty()) {
         const ByteView piece = data.first(std::min(data.size(), kMaxLocalDataBytes));
-        socket_.send({{"event", "preview"}, {"stream", static_cast<int>(stream)}},
-                     Bytes(piece.begin(), piece.end()));
+        socket_->send({{"event", "preview"}, {"stream", static_cast<int>(stream)}},
+                      Bytes(piece.begin(), piece.end()));
         data = data.subspan(piece.size());
     }
 }
 void RunServer::on_finished(const Outcome& outcome) {
     Json event = outcome_to_json(outcome);
     event["event"] = "finished";
-    socket_.send(event);
+    socket_->send(event);
 }
 void RunServer::on_notice(const std::string& text) {
-    socket_.send({{"event", "notice"}, {"text", bytes_to_utf8(text)}});
+    socket_->send({{"event", "notice"}, {"text", bytes_to_utf8(text)}});
 }
 
 }  // namespace ppdsm

@@ -29,10 +29,11 @@ public:
         std::function<void()> on_closed;
     };
     /// `previews`: the other side wants output before it is released.
-    RunServer(Loop& loop, Run& run, OwnedFd socket, bool previews, Callbacks callbacks);
+    RunServer(Loop& loop, Run& run, std::unique_ptr<LocalSocket> socket, bool previews,
+              Callbacks callbacks);
     ~RunServer() override;
 
-    [[nodiscard]] LocalSocket& socket() { return socket_; }
+    [[nodiscard]] LocalSocket& socket() { return *socket_; }
 
     void on_started(pid_t program) override;
     void on_committed(const GenerationRecord& record) override;
@@ -53,7 +54,7 @@ private:
     Run& run_;
     bool previews_;
     Callbacks callbacks_;
-    LocalSocket socket_;
+    std::unique_ptr<LocalSocket> socket_;
     std::deque<Bytes> input_;  ///< Not taken by the run yet.
     bool input_ends_ = false;
     Timer input_timer_;

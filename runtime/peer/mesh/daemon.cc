@@ -25,6 +25,7 @@ constexpr std::uint64_t kAdvertMs = 5'000;
 /// Speed is measured again when it is this old and the machine idles.
 constexpr std::int64_t kMeasureEveryUs = std::int64_t{300} * 1'000'000;
 constexpr double kIdleLoad = 0.3;
+constexpr std::uint64_t kLeaveMs = 100;
 
 Result<OwnedFd> lock_home(const Home& home) {
     const auto path = home.directory() / "peer.lock";
@@ -64,6 +65,10 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Loop& loop, const Home& home, Daem
     const DaemonOptions& asked = daemon->options_;
     PPDSM_ASSIGN(daemon->mesh_, Mesh::start(loop, {home.directory(), asked.name, asked.listen,
                                                    asked.advertised, daemon->log_}));
+    daemon->replicas_ =
+        std::make_unique<Replicas>(loop, *daemon->mesh_, daemon->home_, daemon->log_);
+    daemon->listen_for_programs();
+    daemon->resume_deployments();
     PPDSM_TRY(daemon->listen_locally());
     daemon->measure();
     daemon->advert_timer_.start(kAdvertMs, kAdvertMs);
@@ -81,6 +86,7 @@ Daemon::Daemon(Loop& loop, const Home& home, DaemonOptions options, OwnedFd lock
       lock_(std::move(lock)),
       log_(make_log(home, options_.foreground)),
       advert_timer_(loop, [this] { advertise(); }),
+      stop_timer_(loop, [this] { loop_.stop(); }),
       started_unix_ms_(unix_now_ms()) {
     capacity_.max_cpus = options_.cpus;
     capacity_.max_memory_bytes = options_.memory_bytes;
@@ -91,11 +97,12 @@ Daemon::Daemon(Loop& loop, const Home& home, DaemonOptions options, OwnedFd lock
 Daemon::~Daemon() { ::unlink(daemon_socket(home_.directory()).c_str()); }
 
 void Daemon::stop() {
+    if (std::exchange(stopping_, true)) return;
     log_->info("stopping");
     mesh_->leave();
+    for (auto& [vc, run] : hosted_) run->stop("the daemon is stopped");
     // What was said goes out before the loop ends.
-    auto* last = new Timer(loop_, [this] { loop_.stop(); });
-    last->start(50);
+    stop_timer_.start(kLeaveMs);
 }
 
 // What it offers.
@@ -170,6 +177,12 @@ void Daemon::on_request(std::uint64_t client, const Json& head) {
             answer(client,
                    joined ? Json::object() : Json{{"error", error_to_json(joined.error())}});
         });
+    }
+    const std::string action = head.value("do", "");
+    if (action == "exec" || action == "attach") {
+        const Result<Json> attached = attach(client, head);
+        if (!attached) return answer(client, {{"error", error_to_json(attached.error())}});
+        return answer(client, *attached);
     }
     const Result<Json> reply = handle(head);
     answer(client, reply ? *reply : Json{{"error", error_to_json(reply.error())}});

@@ -4,13 +4,18 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "runtime/peer/home.h"
+#include "runtime/peer/hosted/hosted_run.h"
 #include "runtime/peer/local/local_socket.h"
+#include "runtime/peer/local/run_server.h"
 #include "runtime/peer/mesh/capacity.h"
+#include "runtime/peer/mesh/deployment.h"
 #include "runtime/peer/mesh/mesh.h"
+#include "runtime/peer/mesh/replicas.h"
 
 namespace ppdsm {
 
@@ -22,6 +27,8 @@ struct DaemonOptions {
     std::vector<std::string> join;  ///< Invitations.
     double cpus = 0;
     std::uint64_t memory_bytes = 0;
+    /// Directories here that programs of other peers may see, beyond the system's.
+    std::vector<std::string> share;
     bool foreground = false;
 };
 
@@ -55,18 +62,60 @@ private:
     void advertise();
     Status set_drained(bool drained);
 
+    // Programs (daemon_programs.cc).
+    [[nodiscard]] std::string objection(const PlacementRequest& request, const Member& member,
+                                        const Capacity& capacity) const;
+    [[nodiscard]] Result<PeerId> place(const PlacementRequest& request) const;
+    [[nodiscard]] std::vector<PeerId> choose_replicas(const PeerId& worker,
+                                                      const VcRecord& record) const;
+    Deployment::Services services();
+    void resume_deployments();
+    void adopt_deployment(std::unique_ptr<Deployment> deployment);
+    void forget_deployment(const std::string& vc);
+    Result<VcPaths> create_deployment(const nlohmann::json& request);
+    Result<nlohmann::json> attach(std::uint64_t client, const nlohmann::json& request);
+    void listen_for_programs();
+    void answer_order(const PeerId& to, std::uint64_t correlation, const Status& status);
+    [[nodiscard]] Status check_order(const PeerId& from, const DeployOrder& order) const;
+    Status on_deploy(const PeerId& from, const Frame& frame);
+    void host(const PeerId& from, std::uint64_t correlation, DeployOrder order);
+    void end_hosting(const std::string& vc);
+    Status on_command(const PeerId& from, const Frame& frame);
+    Status on_event(const PeerId& from, const Frame& frame);
+
+    /// A command that watches a run of ours.
+    struct Session {
+        std::string vc;
+        std::unique_ptr<RunServer> server;
+    };
+    /// For when the incarnation before is gone.
+    struct NextOrder {
+        PeerId from;
+        std::uint64_t correlation = 0;
+        DeployOrder order;
+    };
+
     Loop& loop_;
     Home home_;
     DaemonOptions options_;
     OwnedFd lock_;
     std::shared_ptr<spdlog::logger> log_;
     std::unique_ptr<Mesh> mesh_;
+    std::unique_ptr<Replicas> replicas_;
+    std::map<std::string, std::unique_ptr<Deployment>> deployments_;
+    std::map<std::string, std::unique_ptr<HostedRun>> hosted_;
+    std::map<std::string, NextOrder> next_orders_;
+    std::set<std::string> forgotten_;  ///< Hosted still, and to be removed then.
+    std::map<std::uint64_t, Session> sessions_;
+    bool members_changed_ = false;
+    bool stopping_ = false;
     OwnedFd listener_;
     std::unique_ptr<Poller> listener_poller_;
     std::map<std::uint64_t, Client> clients_;
     std::uint64_t next_client_ = 1;
     Capacity capacity_;
     Timer advert_timer_;
+    Timer stop_timer_;
     std::int64_t measured_us_ = 0;
     bool measuring_ = false;
     std::int64_t started_unix_ms_ = 0;

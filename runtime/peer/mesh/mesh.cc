@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/mesh/gossip_codec.h"
@@ -15,10 +16,11 @@
 namespace ppdsm {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::size_t kMaxJoiners = 16;
+constexpr std::uint64_t kCallMs = 3'000;
 
 bool is_answer(MessageType type) {
     switch (type) {
@@ -27,6 +29,8 @@ bool is_answer(MessageType type) {
         case MessageType::kPiece:
         case MessageType::kOfferAnswer:
         case MessageType::kChunks:
+        case MessageType::kManifestPiece:
+        case MessageType::kOfferGiven:
         case MessageType::kAnswer: return true;
         default: return false;
     }
@@ -98,6 +102,8 @@ Result<std::unique_ptr<Mesh>> Mesh::start(Loop& loop, Setup setup) {
     fill_random({reinterpret_cast<std::uint8_t*>(&seed), sizeof seed});
     mesh->membership_ = std::make_unique<Membership>(self, MembershipSettings{}, seed);
     mesh->step(membership::Tick{});
+    PPDSM_TRY(mesh->load_acquaintances());
+    mesh->call_acquaintances();
     return mesh;
 }
 
@@ -109,6 +115,7 @@ Mesh::Mesh(Loop& loop, Setup setup, PeerKey key, TlsContext tls, Trust trust,
       tls_(std::move(tls)),
       trust_(std::move(trust)),
       invitations_(std::move(invitations)),
+      acquaintance_timer_(loop, [this] { call_acquaintances(); }),
       timer_(loop, [this] { step(membership::Tick{}); }) {}
 
 Mesh::~Mesh() { *alive_ = false; }
@@ -155,7 +162,48 @@ void Mesh::perform(const membership::Effect& effect) {
             setup_.log->info("peer={} is {} ({})", describe(changed->member.id),
                              member_state_name(changed->member.state), changed->why);
         }
+        if (changed->member.state == MemberState::kAlive) remember(changed->member);
         if (on_member_) on_member_(changed->member, changed->before, changed->why);
+    }
+}
+
+Status Mesh::load_acquaintances() {
+    const Result<std::string> text = read_text(setup_.home / "peers.json");
+    if (!text && text.error().code() == Code::kNotFound) return {};
+    if (!text) return fail(text.error());
+    const Json peers = Json::parse(*text, nullptr, false);
+    for (const auto& [id, addresses] : peers.items()) {
+        const Result<PeerId> peer = PeerId::parse(id);
+        // A damaged note costs no more than a call or an invitation.
+        if (!peer || !addresses.is_array()) continue;
+        for (const Json& address : addresses) {
+            if (address.is_string()) acquaintances_[*peer].push_back(address);
+        }
+    }
+    return {};
+}
+
+void Mesh::remember(const Member& member) {
+    if (member.addresses.empty() || acquaintances_[member.id] == member.addresses) return;
+    acquaintances_[member.id] = member.addresses;
+    Json peers = Json::object();
+    for (const auto& [id, addresses] : acquaintances_) {
+        const TrustEntry* entry = trust_.find(id);
+        if (entry != nullptr && !entry->removed) peers[id.to_string()] = addresses;
+    }
+    const Status kept =
+        replace_file(setup_.home / "peers.json", as_bytes(peers.dump(1) + "\n"), 0600);
+    if (!kept) setup_.log->warn("{}", kept.error().message());
+}
+
+/// Those that are no members yet; members are called by the membership itself.
+void Mesh::call_acquaintances() {
+    acquaintance_timer_.start(kCallMs);
+    if (left_) return;
+    for (const auto& [id, addresses] : acquaintances_) {
+        if (membership_->find(id) != nullptr || dialing_.contains(id.to_string())) continue;
+        const Result<Endpoint> first = Endpoint::parse(addresses.front());
+        if (first) dial_endpoint(*first, id, {addresses.begin() + 1, addresses.end()});
     }
 }
 
@@ -232,7 +280,8 @@ void Mesh::dial_endpoint(const Endpoint& endpoint, std::optional<PeerId> expecte
          .on_closed =
              [this, key, endpoint, expected, others](const Error& why, bool refused) mutable {
                  const auto gone = dialing_.extract(key);
-                 setup_.log->debug("cannot reach {}: {}", endpoint.to_string(), why.message());
+                 setup_.log->log(expected ? spdlog::level::debug : spdlog::level::warn,
+                                 "cannot reach {}: {}", endpoint.to_string(), why.message());
                  if (!others.empty()) {
                      const Result<Endpoint> next = Endpoint::parse(others.front());
                      others.erase(others.begin());
@@ -452,109 +501,6 @@ void Mesh::request(const PeerId& to, Priority priority, MessageType type, ByteVi
         if (!*alive) return;
         failed(fail(Code::kUnavailable, "there is no link to " + describe(to)));
     });
-}
-
-// Joining.
-
-Result<std::string> Mesh::invite(std::int64_t valid_ms) {
-    PPDSM_ASSIGN(const Invitation invitation, invitations_.issue(key_.id(), addresses(), valid_ms));
-    return invitation.to_token();
-}
-
-void Mesh::serve_joiner(std::unique_ptr<Link> link) {
-    const std::uint64_t id = next_line_++;
-    auto request = std::make_shared<Bytes>();
-    link->listen({.on_closed = [this, id](const Error&, bool) { joiners_.erase(id); },
-                  .on_join_bytes = [this, id, request](ByteView bytes) -> Status {
-                      request->insert(request->end(), bytes.begin(), bytes.end());
-                      if (request->size() < kJoinRequestBytes) return {};
-                      Link& joiner = *joiners_.at(id);
-                      const Result<Invitations::Request> judged =
-                          invitations_.judge(*request, joiner.peer_key(), joiner.channel_binding());
-                      if (!judged) return fail(judged.error());
-                      const std::string who = judged->name + " (" + joiner.peer().brief() + ")";
-                      if (judged->verdict == JoinVerdict::kAdmitted) {
-                          PPDSM_TRY(trust_.add(joiner.peer_key(), judged->name, key_.id()));
-                          setup_.log->info("admitted {}", who);
-                          for (auto& [line_id, line] : lines_) send_trust(line);
-                      } else {
-                          setup_.log->warn("refused {}: {}", who,
-                                           explain_verdict(judged->verdict).error().message());
-                      }
-                      joiner.send_join_bytes(encode_join_answer(judged->verdict));
-                      request->clear();
-                      joiner.close();
-                      return {};
-                  }});
-    joiners_[id] = std::move(link);
-}
-
-struct Mesh::Joining {
-    Invitation invitation;
-    std::size_t next_address = 0;
-    std::string failures;
-    std::unique_ptr<Link> link;
-    Bytes answer;
-    std::function<void(const Status&)> done;
-};
-
-void Mesh::join(const std::string& token, std::function<void(const Status&)> done) {
-    Result<Invitation> invitation = Invitation::parse(token);
-    if (!invitation) return done(fail(invitation.error()));
-    if (invitation->inviter == key_.id()) {
-        return done(fail(Code::kInvalid, "this invitation is our own; use it at the other peer"));
-    }
-    auto joining = std::make_shared<Joining>();
-    joining->invitation = *std::move(invitation);
-    joining->done = std::move(done);
-    try_join(joining);
-}
-
-void Mesh::try_join(const std::shared_ptr<Joining>& joining) {
-    const Invitation& invitation = joining->invitation;
-    if (joining->next_address >= invitation.addresses.size()) {
-        return joining->done(
-            fail(Code::kUnavailable, "the inviter cannot be reached:" + joining->failures));
-    }
-    const Result<Endpoint> endpoint =
-        Endpoint::parse(invitation.addresses[joining->next_address++]);
-    if (!endpoint) return try_join(joining);
-    joining->answer.clear();
-    joining->link = Link::connect(
-        loop_, tls_, *endpoint, LinkPurpose::kJoin,
-        [expected = invitation.inviter](const PublicKey& key, LinkPurpose) -> Status {
-            if (key.id() == expected) return {};
-            return fail(Code::kInvalid, "the daemon there is " + key.id().to_string() +
-                                            ", not the inviter " + expected.to_string());
-        });
-    Link& link = *joining->link;
-    link.listen({.on_open =
-                     [this, joining] {
-                         joining->link->send_join_bytes(
-                             encode_join_request(joining->invitation, key_.public_key(),
-                                                 joining->link->channel_binding(), setup_.name));
-                     },
-                 .on_closed =
-                     [this, joining](const Error& why, bool) {
-                         joining->failures += "\n  " + why.message();
-                         loop_.post([this, alive = alive_, joining] {
-                             if (*alive) try_join(joining);
-                         });
-                     },
-                 .on_join_bytes = [this, joining, at = *endpoint](ByteView bytes) -> Status {
-                     joining->answer.insert(joining->answer.end(), bytes.begin(), bytes.end());
-                     if (joining->answer.size() < kJoinAnswerBytes) return {};
-                     PPDSM_ASSIGN(const JoinVerdict verdict, decode_join_answer(joining->answer));
-                     const PublicKey inviter = joining->link->peer_key();
-                     Status verdict_status = explain_verdict(verdict);
-                     if (verdict_status) verdict_status = trust_.add(inviter, "", key_.id());
-                     if (verdict_status) call(at);
-                     loop_.post([joining, verdict_status] {
-                         joining->link.reset();
-                         joining->done(verdict_status);
-                     });
-                     return {};
-                 }});
 }
 
 }  // namespace ppdsm

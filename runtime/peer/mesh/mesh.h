@@ -112,6 +112,9 @@ private:
     void step(const membership::Event& event);
     void perform(const membership::Effect& effect);
     void fail_pending(const PeerId& peer, const Error& why);
+    Status load_acquaintances();
+    void remember(const Member& member);
+    void call_acquaintances();
     [[nodiscard]] const Line* line_to(const PeerId& peer) const;
 
     Loop& loop_;
@@ -131,6 +134,9 @@ private:
     std::map<std::uint64_t, Pending> pending_;
     std::uint64_t next_correlation_ = 1;
     std::map<MessageType, Handler> handlers_;
+    /// Where peers of this mesh were reached, in peers.json: how a restarted daemon finds it again.
+    std::map<PeerId, std::vector<std::string>> acquaintances_;
+    Timer acquaintance_timer_;
     OnMember on_member_;
     std::function<void(const PeerId&, bool)> on_link_;
     Timer timer_;

@@ -1,8 +1,8 @@
 #include "runtime/peer/mesh/trust.h"
 
 #include <algorithm>
-#include <tuple>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "dsm/base/base32.h"
 #include "dsm/base/byte_text.h"

@@ -121,5 +121,40 @@ TEST_F(JournalsTest, AHoleInTheInputIsNoInput) {
     EXPECT_EQ(as_text(*journal->read(5, 100)), "more");
 }
 
+TEST_F(JournalsTest, AJournalGoesOnWhereOneElsewhereEnded) {
+    const fs::path path = directory_ / "input.log";
+    {
+        Result<InputJournal> journal = InputJournal::open(path);
+        ASSERT_TRUE(journal);
+        ASSERT_TRUE(journal->append_base(1000, 2));
+        ASSERT_TRUE(journal->append_data(as_bytes("more")));
+        ASSERT_TRUE(journal->append_signal(15));
+    }
+    for (const bool reading : {false, true}) {
+        const Result<InputJournal> journal =
+            reading ? InputJournal::read(path) : InputJournal::open(path);
+        ASSERT_TRUE(journal);
+        EXPECT_EQ(journal->data_bytes(), 1004U);
+        ASSERT_EQ(journal->signals().size(), 3U);
+        EXPECT_EQ(journal->signals()[2], 15);
+        EXPECT_EQ(as_text(journal->read(1001, 100).value()), "ore");
+        EXPECT_TRUE(journal->read(10, 100).value().empty());
+    }
+}
+
+TEST_F(JournalsTest, OutputGoesOnBehindAHole) {
+    Result<OutputLog> first = OutputLog::open(directory_ / "first.log", true);
+    Result<OutputLog> second = OutputLog::open(directory_ / "second.log", true);
+    ASSERT_TRUE(first && second);
+    ASSERT_TRUE(first->append(Stream::kStdout, as_bytes("one ")));
+    const std::uint64_t base = first->size_bytes();
+    ASSERT_TRUE(second->truncate(base));
+    ASSERT_TRUE(second->append(Stream::kStdout, as_bytes("two")));
+    const Result<Bytes> frames = second->read_frames(base, second->size_bytes() - base);
+    ASSERT_TRUE(frames);
+    ASSERT_TRUE(first->append_frames(*frames));
+    EXPECT_EQ(read_all(*first, Stream::kStdout, first->size_bytes()), "one two");
+}
+
 }  // namespace
 }  // namespace ppdsm

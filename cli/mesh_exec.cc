@@ -1,0 +1,78 @@
+#include "cli/mesh_exec.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/event_file.h"
+#include "cli/front_end.h"
+#include "runtime/peer/local/run_client.h"
+#include "runtime/peer/mesh/daemon.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+Result<int> watch(const VcPaths& paths, OwnedFd socket, const WatchOptions& options) {
+    PPDSM_ASSIGN(VcRecord record, read_record(paths));
+    Loop loop;
+    bool is_lost = false;
+    PPDSM_ASSIGN(
+        const std::unique_ptr<RunClient> run,
+        RunClient::open(loop, paths, std::move(record), std::move(socket), {{}, [&] {
+                                                                                is_lost = true;
+                                                                                loop.stop();
+                                                                            }}));
+    FrontEnd front_end(loop, *run, paths, true, options.statistics);
+    run->add_observer(front_end);
+    std::unique_ptr<EventFile> events;
+    if (!options.events.empty()) {
+        PPDSM_ASSIGN(events, EventFile::open(options.events, paths.id()));
+        run->add_observer(*events);
+    }
+    front_end.allow_leaving();
+    PPDSM_TRY(front_end.continue_input());
+    front_end.start();
+    loop.run();
+    if (is_lost && !front_end.has_finished()) {
+        return fail(Code::kUnavailable,
+                    fmt::format("the daemon is gone; {} goes on when it is back (`ppdsm peer "
+                                "start`), and `ppdsm attach {}` shows it",
+                                paths.id(), paths.id()));
+    }
+    return front_end.exit_code();
+}
+
+Result<std::pair<OwnedFd, Json>> open_session(const Home& home, const Json& request) {
+    PPDSM_ASSIGN(OwnedFd socket, connect_to(daemon_socket(home.directory())));
+    PPDSM_ASSIGN(Json answer, ask_through(socket, request));
+    return std::pair(std::move(socket), std::move(answer));
+}
+
+}  // namespace
+
+bool is_daemon_there(const Home& home) {
+    return connect_to(daemon_socket(home.directory())).has_value();
+}
+
+Result<int> exec_on_mesh(const Home& home, const VcRecord& record, const WatchOptions& options) {
+    PPDSM_ASSIGN(auto session, open_session(home, {{"do", "exec"},
+                                                   {"record", encode_record(record)},
+                                                   {"detach", options.detach}}));
+    const std::string vc = session.second.value("vc", "");
+    if (options.detach) {
+        fmt::print("{}\n", vc);
+        return 0;
+    }
+    PPDSM_ASSIGN(const VcPaths paths, home.find(vc));
+    return watch(paths, std::move(session.first), options);
+}
+
+Result<int> attach_to_mesh(const Home& home, const VcPaths& paths, const WatchOptions& options) {
+    PPDSM_ASSIGN(auto session, open_session(home, {{"do", "attach"}, {"vc", paths.id()}}));
+    return watch(paths, std::move(session.first), options);
+}
+
+}  // namespace ppdsm

@@ -1,0 +1,458 @@
+#include "runtime/peer/hosted/hosted_run.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+#include "dsm/wire/codec.h"
+#include "messages_generated.h"
+#include "runtime/peer/fault_point.h"
+#include "runtime/peer/libexec.h"
+#include "runtime/peer/mesh/gossip_codec.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr std::uint64_t kPieceBytes = std::uint64_t{192} << 10;
+constexpr std::uint64_t kPumpAgainMs = 2;
+constexpr std::size_t kMaxRefusalBytes = std::size_t{48} << 10;
+/// Events that may be lost to a deployer that is not there are dropped beyond this.
+constexpr std::size_t kMaxOutbox = 4096;
+
+std::vector<std::unique_ptr<wire::PeerT>> pack(const std::vector<PeerId>& peers) {
+    std::vector<std::unique_ptr<wire::PeerT>> packed;
+    for (const PeerId& peer : peers) {
+        packed.push_back(std::make_unique<wire::PeerT>());
+        packed.back()->id = bytes_of(peer);
+    }
+    return packed;
+}
+
+Result<std::vector<PeerId>> unpack(const std::vector<std::unique_ptr<wire::PeerT>>& packed) {
+    std::vector<PeerId> peers;
+    for (const auto& each : packed) {
+        PPDSM_ASSIGN(const PeerId peer, peer_id_from(each->id));
+        peers.push_back(peer);
+    }
+    return peers;
+}
+
+}  // namespace
+
+Bytes encode_order(const DeployOrder& order) {
+    wire::DeployT packed;
+    packed.vc = order.record.id;
+    packed.epoch = order.epoch;
+    packed.record = encode_record(order.record);
+    if (order.generation) packed.generation = format_generation(*order.generation);
+    packed.output_bytes = order.output_bytes;
+    packed.released = order.released;
+    packed.input_bytes = order.input_bytes;
+    packed.input_signals = order.input_signals;
+    packed.previews = order.previews;
+    packed.replicas = pack(order.replicas);
+    packed.sources = pack(order.sources);
+    return encode_message<wire::Deploy>(packed);
+}
+
+Result<DeployOrder> decode_order(ByteView bytes) {
+    PPDSM_ASSIGN(const wire::DeployT packed, decode_message<wire::Deploy>(bytes));
+    DeployOrder order;
+    PPDSM_ASSIGN(order.record, decode_record(packed.record));
+    if (!is_vc_id(packed.vc) || order.record.id != packed.vc || packed.epoch == 0) {
+        return fail(Code::kCorrupt, "an order for no virtual computer");
+    }
+    order.epoch = packed.epoch;
+    if (!packed.generation.empty()) {
+        PPDSM_ASSIGN(order.generation, parse_generation(packed.generation));
+    }
+    order.output_bytes = packed.output_bytes;
+    order.released = packed.released;
+    order.input_bytes = packed.input_bytes;
+    order.input_signals = packed.input_signals;
+    order.previews = packed.previews;
+    PPDSM_ASSIGN(order.replicas, unpack(packed.replicas));
+    PPDSM_ASSIGN(order.sources, unpack(packed.sources));
+    return order;
+}
+
+HostedRun::HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, const Home& home, PeerId deployer,
+                     DeployOrder order, std::shared_ptr<spdlog::logger> log)
+    : loop_(loop),
+      mesh_(mesh),
+      replicas_(replicas),
+      home_(home),
+      paths_(home.hosted(order.record.id)),
+      deployer_(deployer),
+      order_(std::move(order)),
+      log_(std::move(log)),
+      sent_output_bytes_(order_.output_bytes + order_.released.size()),
+      given_input_bytes_(order_.input_bytes),
+      given_signals_(order_.input_signals),
+      last_(order_.generation),
+      pump_timer_(loop, [this] { pump(); }) {}
+
+HostedRun::~HostedRun() { *alive_ = false; }
+
+// Starting.
+
+void HostedRun::start(std::function<void(const Status&)> done, std::function<void()> on_gone) {
+    on_gone_ = std::move(on_gone);
+    const auto launch_when_here = [this, alive = alive_, done](const Status& here) {
+        if (!*alive) return;
+        if (!here) return done(here);
+        replicas_.release(order_.record.id, [this, alive, done](const Status& released) {
+            if (!*alive) return;
+            if (!released) return done(released);
+            launch(done);
+        });
+    };
+    if (!order_.generation) return launch_when_here({});
+    replicas_.bring(order_.record.id, *order_.generation, order_.sources, launch_when_here);
+}
+
+void HostedRun::launch(std::function<void(const Status&)> done) {
+    auto prepared = std::make_shared<Status>();
+    loop_.offload([this, alive = alive_, prepared] { *prepared = prepare_directory(); },
+                  [this, alive = alive_, prepared, done] {
+                      if (!*alive) return;
+                      Status status = *prepared;
+                      if (status) status = spawn();
+                      if (!status) return done(status);
+                      started_ = done;
+                  });
+}
+
+/// What an executor finds that takes over here.
+Status HostedRun::prepare_directory() {
+    PPDSM_TRY(make_directories(paths_.directory, 0700));
+    PPDSM_TRY(make_directories(paths_.manifests(), 0700));
+    PPDSM_TRY(write_record(paths_, order_.record));
+    ::unlink(paths_.refusals().c_str());
+    ::unlink(paths_.input().c_str());
+    ::unlink(paths_.commits().c_str());
+    if (order_.epoch > 1 || order_.generation) {
+        std::vector<GenerationRecord> generations;
+        if (order_.generation) generations.push_back(*order_.generation);
+        PPDSM_TRY(CommitLog::install(paths_.commits(), order_.epoch, generations));
+    }
+    PPDSM_ASSIGN(InputJournal input, InputJournal::open(paths_.input()));
+    PPDSM_TRY(input.append_base(order_.input_bytes, order_.input_signals));
+    PPDSM_ASSIGN(OutputLog output, OutputLog::open(paths_.output(), true));
+    PPDSM_TRY(output.truncate(0));
+    PPDSM_TRY(output.truncate(order_.output_bytes));  // A hole: what came before is elsewhere.
+    PPDSM_TRY(output.append_frames(order_.released));
+    output_.emplace(std::move(output));
+    return {};
+}
+
+Status HostedRun::spawn() {
+    PPDSM_ASSIGN(const std::filesystem::path libexec, find_libexec());
+    PPDSM_ASSIGN(auto ends, make_packet_pair());
+    PPDSM_ASSIGN(const OwnedFd log,
+                 open_file(paths_.directory / "executor.log", O_WRONLY | O_CREAT | O_APPEND, 0600));
+    std::vector<std::string> arguments = {"--home",     home_.directory(),
+                                          "--vc",       paths_.directory,
+                                          "--released", std::to_string(sent_output_bytes_)};
+    if (order_.previews) arguments.emplace_back("--previews");
+    Result<ChildProcess> child =
+        ChildProcess::start(libexec / "ppdsm-executor", arguments, ends.second, log);
+    if (!child) return fail(child.error());
+    executor_.emplace(*std::move(child));
+    executor_poller_ = std::make_unique<Poller>(loop_, executor_->pidfd().get(),
+                                                [this](int) { on_executor_ended(); });
+    executor_poller_->watch(UV_READABLE);
+    socket_ = std::make_unique<LocalSocket>(loop_, std::move(ends.first));
+    socket_->listen(
+        {[this](const Json& head, LocalMessage message) { on_executor(head, std::move(message)); },
+         [] {}});
+    return {};
+}
+
+// What the executor says.
+
+void HostedRun::on_executor(const Json& head, LocalMessage message) {
+    const std::string event = head.value("event", "");
+    if (event == "hello" || event == "failed") {
+        const auto started = std::exchange(started_, nullptr);
+        if (!started) return;
+        return event == "hello" ? started({}) : started(fail(error_from_json(head["error"])));
+    }
+    if (event == "propose") return on_proposal(head);
+    if (event == "propose-end") return on_end_proposal(head);
+    if (event == "propose-unprotected") {
+        return submit({head.value("token", std::uint64_t{0}), head.dump(), 0, true});
+    }
+    if (event == "released") {
+        released_bytes_ = std::max(released_bytes_, head.value("bytes", std::uint64_t{0}));
+        return pump();
+    }
+    // A generation is told by the deployer, who has committed it.
+    if (event == "committed") return;
+    if (event == "finished" && ended_) {
+        return socket_->send({{"do", "leave"}});
+    }
+    tell(head, std::move(message.data));
+}
+
+void HostedRun::on_proposal(const Json& head) {
+    const Result<GenerationRecord> record = parse_generation(head.value("record", ""));
+    if (!record) return stop("its executor is not of this release");
+    Proposal proposal{head.value("token", std::uint64_t{0}), {}, record->output_bytes, false};
+    replicate(*record, order_.replicas, std::move(proposal), head);
+}
+
+/// The deployer must have the layers, to write them home.
+void HostedRun::on_end_proposal(Json head) {
+    Proposal proposal{
+        head.value("token", std::uint64_t{0}), {}, head.value("output", std::uint64_t{0}), false};
+    const Result<std::string> refusals = read_text(paths_.refusals());
+    if (refusals && refusals->size() <= kMaxRefusalBytes) {
+        head["refusals"] = bytes_to_utf8(*refusals);
+    }
+    if (!head.contains("files") || deployer_ == mesh_.self().id) {
+        proposal.head = head.dump();
+        proposal.ready = true;
+        return submit(std::move(proposal));
+    }
+    const Result<GenerationRecord> record = parse_generation(head.value("files", ""));
+    if (!record) return stop("its executor is not of this release");
+    replicate(*record, {deployer_}, std::move(proposal), std::move(head));
+}
+
+void HostedRun::replicate(const GenerationRecord& record, const std::vector<PeerId>& peers,
+                          Proposal proposal, Json head) {
+    fault_point("replicate");
+    proposal.head = head.dump();
+    const std::uint64_t token = proposal.token;
+    proposals_.push_back(std::move(proposal));
+    replicas_.replicate(
+        order_.record.id, record, peers,
+        [this, alive = alive_, token, head, record,
+         peers](const Replicas::Outcome& outcome) mutable {
+            if (!*alive) return;
+            const auto found =
+                std::find_if(proposals_.begin(), proposals_.end(),
+                             [&](const Proposal& each) { return each.token == token; });
+            if (found == proposals_.end()) return;
+            fault_point("replicated");
+            if (head["event"] == "propose-end" && outcome.durable.empty()) {
+                // The deployer is away, or cannot take it: when it is back it is tried again.
+                log_->warn("vc={} its end waits: {}", order_.record.id, outcome.failures);
+                return;
+            }
+            last_ = record;
+            head["replicas"] = Json::array();
+            for (const PeerId& peer : outcome.durable) head["replicas"].push_back(peer.to_string());
+            if (!outcome.failures.empty()) head["replicas_missing"] = outcome.failures;
+            Proposal ready = std::move(*found);
+            proposals_.erase(found);
+            ready.head = head.dump();
+            ready.ready = true;
+            submit(std::move(ready));
+        });
+}
+
+void HostedRun::submit(Proposal proposal) {
+    if (connected_) outbox_.push_back({proposal.head, {}, proposal.output_bytes});
+    proposals_.push_back(std::move(proposal));
+    pump();
+}
+
+void HostedRun::tell(const Json& head, Bytes data) {
+    if (!connected_ || outbox_.size() >= kMaxOutbox) return;
+    outbox_.push_back({head.dump(), std::move(data), 0});
+    pump();
+}
+
+// To the deployer.
+
+void HostedRun::send_event(const std::string& head, Bytes data) {
+    wire::EventT event;
+    event.vc = order_.record.id;
+    event.epoch = order_.epoch;
+    event.head = head;
+    event.data = std::move(data);
+    (void)mesh_.send(deployer_, Priority::kBulk, MessageType::kEvent, 0,
+                     encode_message<wire::Event>(event));
+}
+
+/// Messages in their order, each behind the output that it covers.
+void HostedRun::pump() {
+    while (connected_ && !reading_) {
+        const bool has_message = !outbox_.empty();
+        const std::uint64_t needed_bytes =
+            has_message ? outbox_.front().output_bytes : released_bytes_;
+        if (sent_output_bytes_ < needed_bytes) return ship_output();
+        if (!has_message) return;
+        Outgoing next = std::move(outbox_.front());
+        outbox_.pop_front();
+        send_event(next.head, std::move(next.data));
+    }
+}
+
+/// One piece, then on.
+void HostedRun::ship_output() {
+    if (mesh_.waiting_bulk_bytes(deployer_) > kBulkWindowBytes) {
+        return pump_timer_.start(kPumpAgainMs);
+    }
+    reading_ = true;
+    const std::uint64_t from = sent_output_bytes_;
+    std::uint64_t until = released_bytes_;
+    for (const Outgoing& each : outbox_) until = std::max(until, each.output_bytes);
+    const std::uint64_t size = std::min(until - from, kPieceBytes);
+    auto piece = std::make_shared<Result<Bytes>>(Bytes());
+    loop_.offload(
+        [this, alive = alive_, piece, from, size] { *piece = output_->read_frames(from, size); },
+        [this, alive = alive_, piece, from] {
+            if (!*alive) return;
+            reading_ = false;
+            if (!*piece) return stop("its output log: " + piece->error().message());
+            // The link may have gone and come meanwhile.
+            if (connected_ && from == sent_output_bytes_) {
+                wire::OutputT message;
+                message.vc = order_.record.id;
+                message.epoch = order_.epoch;
+                message.offset_bytes = from;
+                message.data = **piece;
+                sent_output_bytes_ += message.data.size();
+                (void)mesh_.send(deployer_, Priority::kBulk, MessageType::kOutput, 0,
+                                 encode_message<wire::Output>(message));
+            }
+            pump();
+        });
+}
+
+void HostedRun::on_deployer_linked() {
+    connected_ = false;
+    outbox_.clear();
+    send_event(Json{{"event", "hosting"},
+                    {"input_bytes", given_input_bytes_},
+                    {"input_signals", given_signals_}}
+                   .dump(),
+               {});
+}
+
+// From the deployer.
+
+void HostedRun::on_command(const Json& head, Bytes data) {
+    const std::string action = head.value("do", "");
+    if (action == "fence") return stop(utf8_to_bytes(head.value("why", "fenced")));
+    if (action == "continue") {
+        connected_ = true;
+        sent_output_bytes_ = head.value("output", sent_output_bytes_);
+        for (const Proposal& proposal : proposals_) {
+            if (proposal.ready) outbox_.push_back({proposal.head, {}, proposal.output_bytes});
+        }
+        std::vector<Proposal> again;
+        for (const Proposal& proposal : proposals_) {
+            const Json said = Json::parse(proposal.head, nullptr, false);
+            if (!proposal.ready && said.value("event", "") == "propose-end")
+                again.push_back(proposal);
+        }
+        std::erase_if(proposals_, [&](const Proposal& each) {
+            return std::any_of(again.begin(), again.end(),
+                               [&](const Proposal& one) { return one.token == each.token; });
+        });
+        for (const Proposal& proposal : again) on_end_proposal(Json::parse(proposal.head));
+        return pump();
+    }
+    if (action == "replicas") return replace_replicas(head);
+    if (action == "input" || action == "signal") return take_input(head, std::move(data));
+    if (action == "accept") {
+        const std::uint64_t token = head.value("token", std::uint64_t{0});
+        for (const Proposal& proposal : proposals_) {
+            if (proposal.token != token || head.contains("error")) continue;
+            if (Json::parse(proposal.head).value("event", "") == "propose-end") ended_ = true;
+        }
+        std::erase_if(proposals_, [&](const Proposal& each) { return each.token == token; });
+    }
+    if (socket_) socket_->send(head, std::move(data));
+}
+
+/// What the deployer has sent already is not given twice.
+void HostedRun::take_input(const Json& head, Bytes data) {
+    if (!socket_) return;
+    if (head.value("do", "") == "signal") {
+        if (head.value("index", std::uint64_t{0}) != given_signals_) return;
+        ++given_signals_;
+        return socket_->send(head);
+    }
+    const std::uint64_t offset = head.value("offset", std::uint64_t{0});
+    if (offset > given_input_bytes_ || offset + data.size() <= given_input_bytes_) return;
+    data.erase(data.begin(),
+               data.begin() + static_cast<std::ptrdiff_t>(given_input_bytes_ - offset));
+    given_input_bytes_ += data.size();
+    socket_->send({{"do", "input"}}, std::move(data));
+}
+
+/// A replica that came in for a lost one gets the last generation at once.
+void HostedRun::replace_replicas(const Json& head) {
+    std::vector<PeerId> fresh;
+    std::vector<PeerId> all;
+    for (const Json& text : head.value("peers", Json::array())) {
+        const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
+        if (!peer) continue;
+        all.push_back(*peer);
+        const auto& known = order_.replicas;
+        if (std::find(known.begin(), known.end(), *peer) == known.end()) fresh.push_back(*peer);
+    }
+    order_.replicas = all;
+    if (fresh.empty() || !last_) return;
+    replicas_.replicate(
+        order_.record.id, *last_, fresh,
+        [this, alive = alive_, generation = last_->generation](const Replicas::Outcome& outcome) {
+            if (!*alive) return;
+            Json event = {
+                {"event", "replicated"}, {"generation", generation}, {"replicas", Json::array()}};
+            for (const PeerId& peer : outcome.durable) {
+                event["replicas"].push_back(peer.to_string());
+            }
+            tell(event);
+        });
+}
+
+// The end.
+
+void HostedRun::stop(const std::string& why) {
+    log_->info("vc={} epoch={} ends here: {}", order_.record.id, order_.epoch, why);
+    ended_ = true;
+    if (executor_) {
+        executor_->kill();  // Its end is told by on_executor_ended.
+    } else {
+        loop_.post([this, alive = alive_] {
+            if (*alive) on_gone_();
+        });
+    }
+}
+
+void HostedRun::on_executor_ended() {
+    executor_poller_.reset();
+    const int status = executor_->wait();
+    executor_.reset();
+    socket_.reset();
+    if (started_) {
+        std::exchange(started_, nullptr)(
+            fail(Code::kUnavailable, "its executor died before it began; see " +
+                                         (paths_.directory / "executor.log").string()));
+    } else if (!ended_) {
+        const std::string cause =
+            WIFSIGNALED(status) ? "the executor was killed" : "the executor ended by itself";
+        log_->warn("vc={} {}", order_.record.id, cause);
+        tell({{"event", "lost"}, {"cause", cause}});
+        pump();
+    }
+    loop_.post([this, alive = alive_] {
+        if (*alive) on_gone_();
+    });
+}
+
+}  // namespace ppdsm

@@ -1,0 +1,410 @@
+// The daemon's programs: those that it deploys for its user, and those that it runs for others.
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+#include "dsm/wire/codec.h"
+#include "messages_generated.h"
+#include "runtime/peer/file_view.h"
+#include "runtime/peer/mesh/daemon.h"
+#include "runtime/peer/mesh/deployment.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+/// What a candidate lacks of a checkpoint's CPU; empty: nothing.
+std::string missing_features(const HostRecord& made_on, const HostRecord& candidate) {
+    if (made_on.machine != candidate.machine) return candidate.machine;
+    std::string missing;
+    std::size_t count = 0;
+    for (const std::string& feature : made_on.cpu_features) {
+        const auto& has = candidate.cpu_features;
+        if (std::binary_search(has.begin(), has.end(), feature)) continue;
+        if (++count <= 4) missing += (missing.empty() ? "" : " ") + feature;
+    }
+    return count > 4 ? missing + " ..." : missing;
+}
+
+/// Both without links, so that none leads out of what is shared.
+bool is_shared(const std::filesystem::path& path, const std::vector<std::string>& shared) {
+    std::error_code error;
+    const auto real = std::filesystem::canonical(path, error);
+    if (error) return false;
+    return std::any_of(shared.begin(), shared.end(), [&](const std::string& directory) {
+        const auto top = std::filesystem::canonical(directory, error);
+        return !error &&
+               std::mismatch(top.begin(), top.end(), real.begin(), real.end()).first == top.end();
+    });
+}
+
+bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
+    return std::find(peers.begin(), peers.end(), peer) != peers.end();
+}
+
+}  // namespace
+
+// Placing.
+
+/// Why a peer cannot have the program; empty: it can.
+std::string Daemon::objection(const PlacementRequest& request, const Member& member,
+                              const Capacity& capacity) const {
+    const bool is_self = member.id == mesh_->self().id;
+    if (request.excluded.contains(member.id)) return "did not take it just now";
+    if (!is_self && !mesh_->is_linked(member.id)) return "no link to it";
+    if (capacity.drained) return "drained by its owner";
+    const VcRecord& record = *request.record;
+    if (capacity.uid != 0 && capacity.uid != record.uid) {
+        return "its daemon cannot run programs of user " + std::to_string(record.uid);
+    }
+    if (record.checkpoint_every_ms >= 0 && capacity.host.criu_version.empty() &&
+        (request.made_on != nullptr || record.require_checkpoints)) {
+        return "it has no CRIU that works";
+    }
+    if (request.made_on != nullptr) {
+        const std::string missing = missing_features(*request.made_on, capacity.host);
+        if (!missing.empty()) return "its CPU lacks " + missing;
+    }
+    const std::uint64_t room = capacity.max_memory_bytes != 0
+                                   ? std::min(capacity.max_memory_bytes, capacity.free_memory_bytes)
+                                   : capacity.free_memory_bytes;
+    if (record.memory_bytes > room) return "it has not enough free memory";
+    return "";
+}
+
+Result<PeerId> Daemon::place(const PlacementRequest& request) const {
+    // Where it was asked to run, as long as that peer lives.
+    std::optional<PeerId> pinned;
+    if (!request.record->on.empty()) {
+        const Result<PeerId> wanted = mesh_->resolve(request.record->on);
+        if (wanted && mesh_->is_alive(*wanted)) pinned = *wanted;
+        if (!wanted && request.holders.empty()) return fail(wanted.error());
+    }
+    std::vector<const Member*> candidates = mesh_->members();
+    candidates.push_back(&mesh_->self());
+    std::optional<PeerId> best;
+    double best_score = -1;
+    std::string objections;
+    for (const Member* member : candidates) {
+        if (pinned && member->id != *pinned) continue;
+        if (!mesh_->is_alive(member->id)) continue;
+        const bool is_self = member->id == mesh_->self().id;
+        const Result<Capacity> capacity =
+            is_self ? Result<Capacity>(capacity_) : decode_capacity(member->advert);
+        const std::string why =
+            capacity ? objection(request, *member, *capacity) : "it has not said what it can";
+        if (!why.empty()) {
+            objections +=
+                (objections.empty() ? "" : "; ") + mesh_->describe(member->id) + ": " + why;
+            continue;
+        }
+        const double cores = capacity->max_cpus > 0
+                                 ? std::min<double>(capacity->max_cpus, capacity->cores)
+                                 : capacity->cores;
+        // Whatever else runs there takes its part.
+        const double busy = std::max<double>(capacity->hosted, capacity->load);
+        double score = capacity->speed * std::min(1.0, cores / (busy + 1));
+        // A program's files do not travel yet: it starts where they are for certain.
+        if (request.made_on == nullptr && is_self) score += 1e9;
+        if (contains(request.holders, member->id)) score += 1e9;
+        if (score <= best_score) continue;
+        best_score = score;
+        best = member->id;
+    }
+    if (best) return *best;
+    return fail(Code::kUnavailable,
+                objections.empty() ? "no peer is alive that could have it" : objections);
+}
+
+/// The deployer first, since it decides what is true; then whoever has most free memory.
+std::vector<PeerId> Daemon::choose_replicas(const PeerId& worker, const VcRecord& record) const {
+    if (record.checkpoint_every_ms < 0) return {};
+    std::vector<std::pair<double, PeerId>> candidates;
+    const PeerId self = mesh_->self().id;
+    if (self != worker) candidates.emplace_back(1e30, self);
+    for (const Member* member : mesh_->members()) {
+        if (member->id == worker || !mesh_->is_alive(member->id)) continue;
+        const Result<Capacity> capacity = decode_capacity(member->advert);
+        if (!capacity || capacity->drained) continue;
+        candidates.emplace_back(static_cast<double>(capacity->memory_bytes >> 30), member->id);
+    }
+    std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
+        return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    std::vector<PeerId> chosen;
+    for (const auto& [room, peer] : candidates) {
+        if (chosen.size() < record.replicas) chosen.push_back(peer);
+    }
+    return chosen;
+}
+
+// Deploying.
+
+Deployment::Services Daemon::services() {
+    return {loop_,
+            *mesh_,
+            *replicas_,
+            home_,
+            log_,
+            [this](const PlacementRequest& request) { return place(request); },
+            [this](const PeerId& worker, const VcRecord& record) {
+                return choose_replicas(worker, record);
+            }};
+}
+
+/// Those of earlier lives of this daemon that have not ended.
+void Daemon::resume_deployments() {
+    for (const VcPaths& paths : home_.list()) {
+        std::error_code absent;
+        if (!std::filesystem::exists(paths.placement(), absent)) continue;
+        const Result<CommitState> commits = CommitLog::read(paths.commits());
+        if (!commits || (commits->end && commits->applied)) continue;
+        Result<std::unique_ptr<Deployment>> deployment = Deployment::open(services(), paths);
+        if (!deployment) {
+            log_->error("vc={} cannot go on: {}", paths.id(), deployment.error().message());
+            continue;
+        }
+        log_->info("vc={} goes on", paths.id());
+        adopt_deployment(*std::move(deployment));
+    }
+}
+
+void Daemon::adopt_deployment(std::unique_ptr<Deployment> deployment) {
+    const std::string vc = deployment->paths().id();
+    Deployment& kept = *(deployments_[vc] = std::move(deployment));
+    kept.begin([this, vc] { forget_deployment(vc); });
+}
+
+/// Its generations elsewhere have served their purpose.
+void Daemon::forget_deployment(const std::string& vc) {
+    wire::GenerationNameT name;
+    name.vc = vc;
+    for (const Member* member : mesh_->members()) {
+        (void)mesh_->send(member->id, Priority::kBulk, MessageType::kForget, 0,
+                          encode_message<wire::GenerationName>(name));
+    }
+    std::erase_if(sessions_, [&](const auto& session) { return session.second.vc == vc; });
+    deployments_.erase(vc);
+}
+
+Result<VcPaths> Daemon::create_deployment(const Json& request) {
+    PPDSM_ASSIGN(VcRecord record, decode_record(request.value("record", "")));
+    if (!record.on.empty()) PPDSM_TRY(mesh_->resolve(record.on));
+    PPDSM_ASSIGN(const VcPaths paths, home_.create_vc());
+    record.id = paths.id();
+    PPDSM_TRY(write_record(paths, record));
+    // Generations lie where this peer keeps those of all computations.
+    const VcPaths hosted = home_.hosted(record.id);
+    PPDSM_TRY(remove_tree(paths.manifests()));
+    std::error_code error;
+    std::filesystem::create_symlink(hosted.manifests(), paths.manifests(), error);
+    if (!error) std::filesystem::create_symlink(hosted.chunks(), paths.chunks(), error);
+    if (error) return fail(Error::from_errno("prepare " + paths.directory.string(), error.value()));
+    PPDSM_ASSIGN(std::unique_ptr<Deployment> deployment, Deployment::open(services(), paths));
+    adopt_deployment(std::move(deployment));
+    return paths;
+}
+
+/// The client's connection becomes a view of the run.
+Result<Json> Daemon::attach(std::uint64_t client, const Json& request) {
+    VcPaths paths;
+    if (request.value("do", "") == "exec") {
+        PPDSM_ASSIGN(paths, create_deployment(request));
+    } else {
+        PPDSM_ASSIGN(paths, home_.find(request.value("vc", "")));
+    }
+    const auto found = deployments_.find(paths.id());
+    if (found == deployments_.end()) {
+        return fail(Code::kNotFound, paths.id() + " does not run; `ppdsm logs` shows its output");
+    }
+    Deployment& deployment = *found->second;
+    if (request.value("detach", false)) {
+        deployment.end_input();
+        return Json{{"vc", paths.id()}};
+    }
+    auto node = clients_.extract(client);
+    node.mapped().socket->send({{"vc", paths.id()}});
+    Session& session = sessions_[client];
+    session.vc = paths.id();
+    session.server = std::make_unique<RunServer>(
+        loop_, deployment, std::move(node.mapped().socket), true,
+        RunServer::Callbacks{{}, [this, client] { sessions_.erase(client); }});
+    deployment.brief(*session.server);
+    return Json{};
+}
+
+// Hosting.
+
+void Daemon::listen_for_programs() {
+    mesh_->handle(MessageType::kDeploy, [this](const PeerId& from, Frame frame) {
+        return on_deploy(from, std::move(frame));
+    });
+    mesh_->handle(MessageType::kCommand, [this](const PeerId& from, Frame frame) {
+        return on_command(from, std::move(frame));
+    });
+    mesh_->handle(MessageType::kEvent, [this](const PeerId& from, Frame frame) {
+        return on_event(from, std::move(frame));
+    });
+    mesh_->handle(MessageType::kOutput, [this](const PeerId& from, const Frame& frame) -> Status {
+        PPDSM_ASSIGN(const wire::OutputT output, decode_message<wire::Output>(frame.payload));
+        const auto found = deployments_.find(output.vc);
+        if (found != deployments_.end()) {
+            found->second->on_output(from, output.epoch, output.offset_bytes, output.data);
+        }
+        return {};
+    });
+    mesh_->handle(MessageType::kForget, [this](const PeerId& from, const Frame& frame) -> Status {
+        PPDSM_ASSIGN(const wire::GenerationNameT name,
+                     decode_message<wire::GenerationName>(frame.payload));
+        if (!is_vc_id(name.vc) || deployments_.contains(name.vc)) return {};
+        forgotten_.insert(name.vc);
+        const auto hosted = hosted_.find(name.vc);
+        if (hosted == hosted_.end()) {
+            replicas_->forget(name.vc);
+        } else if (hosted->second->deployer() == from) {
+            hosted->second->stop("the computation has ended");
+        }
+        return {};
+    });
+    mesh_->watch_links([this](const PeerId& peer, bool is_open) {
+        if (!is_open) replicas_->on_link_closed(peer);
+        for (auto& [vc, run] : hosted_) {
+            if (run->deployer() != peer) continue;
+            is_open ? run->on_deployer_linked() : run->on_deployer_unlinked();
+        }
+    });
+    mesh_->watch_members([this](const Member&, std::optional<MemberState>, const std::string&) {
+        // Not from within the membership's step.
+        if (std::exchange(members_changed_, true)) return;
+        loop_.post([this] {
+            members_changed_ = false;
+            for (auto& [vc, deployment] : deployments_) deployment->on_members_changed();
+        });
+    });
+}
+
+void Daemon::answer_order(const PeerId& to, std::uint64_t correlation, const Status& status) {
+    wire::AnswerT answer;
+    if (!status) {
+        answer.error_code = static_cast<std::int32_t>(status.error().code());
+        answer.error = status.error().message();
+    }
+    (void)mesh_->send(to, Priority::kBulk, MessageType::kAnswer, correlation,
+                      encode_message<wire::Answer>(answer));
+}
+
+/// What this machine's owner lets others' programs do. The paths that an order names are ours:
+/// nobody gets to see more of them than is shared.
+Status Daemon::check_order(const PeerId& from, const DeployOrder& order) const {
+    if (from == mesh_->self().id) return {};
+    if (capacity_.drained) return fail(Code::kUnavailable, "drained by its owner");
+    const VcRecord& record = order.record;
+    if (::geteuid() != 0 && record.uid != ::geteuid()) {
+        return fail(Code::kUnsupported, "it cannot run programs of another user");
+    }
+    if (record.host_network) return fail(Code::kUnsupported, "--net host is for one's own machine");
+    std::vector<std::string> wanted = {record.working_directory, record.program};
+    for (const Exposure& exposure : record.exposures) wanted.push_back(exposure.path);
+    for (const std::string& path : wanted) {
+        if (is_system_path(path) || is_shared(path, options_.share)) continue;
+        return fail(Code::kUnsupported,
+                    "its owner does not share " + path + " (`ppdsm peer start --share` would)");
+    }
+    return {};
+}
+
+Status Daemon::on_deploy(const PeerId& from, const Frame& frame) {
+    PPDSM_ASSIGN(DeployOrder order, decode_order(frame.payload));
+    const std::string vc = order.record.id;
+    const std::uint64_t correlation = frame.correlation;
+    if (const Status allowed = check_order(from, order); !allowed) {
+        answer_order(from, correlation, allowed);
+        return {};
+    }
+    const auto known = hosted_.find(vc);
+    if (known == hosted_.end()) {
+        host(from, correlation, std::move(order));
+        return {};
+    }
+    if (known->second->epoch() >= order.epoch) {
+        answer_order(from, correlation, fail(Code::kStaleEpoch, "a later incarnation runs here"));
+        return {};
+    }
+    // The earlier incarnation's processes go first.
+    next_orders_[vc] = {from, correlation, std::move(order)};
+    known->second->stop("another incarnation takes over");
+    return {};
+}
+
+void Daemon::host(const PeerId& from, std::uint64_t correlation, DeployOrder order) {
+    const std::string vc = order.record.id;
+    auto& run = hosted_[vc];
+    run =
+        std::make_unique<HostedRun>(loop_, *mesh_, *replicas_, home_, from, std::move(order), log_);
+    ++capacity_.hosted;
+    log_->info("vc={} epoch={} begins here for {}", vc, run->epoch(), mesh_->describe(from));
+    run->start(
+        [this, from, correlation, vc](const Status& started) {
+            answer_order(from, correlation, started);
+            if (started) return;
+            log_->warn("vc={} did not begin: {}", vc, started.error().message());
+            loop_.post([this, vc] { end_hosting(vc); });
+        },
+        [this, vc] { end_hosting(vc); });
+    advertise();
+}
+
+void Daemon::end_hosting(const std::string& vc) {
+    if (hosted_.erase(vc) == 0) return;
+    --capacity_.hosted;
+    if (forgotten_.contains(vc)) replicas_->forget(vc);
+    forgotten_.erase(vc);
+    auto next = next_orders_.extract(vc);
+    if (!next.empty()) {
+        NextOrder& waiting = next.mapped();
+        host(waiting.from, waiting.correlation, std::move(waiting.order));
+    } else if (stopping_ && hosted_.empty()) {
+        loop_.stop();
+    }
+    advertise();
+}
+
+Status Daemon::on_command(const PeerId& from, const Frame& frame) {
+    PPDSM_ASSIGN(wire::CommandT command, decode_message<wire::Command>(frame.payload));
+    const auto found = hosted_.find(command.vc);
+    if (found == hosted_.end() || found->second->deployer() != from ||
+        found->second->epoch() != command.epoch) {
+        return {};
+    }
+    const Json head = Json::parse(command.head, nullptr, false);
+    if (!head.is_object()) return fail(Code::kCorrupt, "a command that is none");
+    found->second->on_command(head, std::move(command.data));
+    return {};
+}
+
+Status Daemon::on_event(const PeerId& from, const Frame& frame) {
+    PPDSM_ASSIGN(wire::EventT event, decode_message<wire::Event>(frame.payload));
+    const Json head = Json::parse(event.head, nullptr, false);
+    if (!head.is_object()) return fail(Code::kCorrupt, "an event that is none");
+    const auto found = deployments_.find(event.vc);
+    if (found != deployments_.end()) {
+        found->second->on_event(from, event.epoch, head, std::move(event.data));
+        return {};
+    }
+    if (head.value("event", "") != "hosting") return {};
+    // Nothing here wants it any more.
+    wire::CommandT fence;
+    fence.vc = event.vc;
+    fence.epoch = event.epoch;
+    fence.head = Json{{"do", "fence"}, {"why", "its deployer has ended it"}}.dump();
+    (void)mesh_->send(from, Priority::kBulk, MessageType::kCommand, 0,
+                      encode_message<wire::Command>(fence));
+    return {};
+}
+
+}  // namespace ppdsm

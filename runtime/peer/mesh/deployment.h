@@ -1,0 +1,149 @@
+// One computation of this peer's user, wherever it runs: the deployer's side. Here is the truth:
+// commits.log says what has come true, the output log holds what was released, the input journal
+// what the program was given, and all of it outlives this daemon. A worker runs the program; when
+// it is lost another goes on from the last generation, in a new epoch that fences the old one.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/peer/control.h"
+#include "runtime/peer/home.h"
+#include "runtime/peer/home_files.h"
+#include "runtime/peer/hosted/hosted_run.h"
+#include "runtime/peer/local/run_server.h"
+#include "runtime/peer/mesh/capacity.h"
+#include "runtime/peer/mesh/mesh.h"
+#include "runtime/peer/mesh/replicas.h"
+#include "runtime/peer/run.h"
+
+namespace ppdsm {
+
+/// Who is to run a program, chosen by the daemon.
+struct PlacementRequest {
+    const VcRecord* record = nullptr;
+    const HostRecord* made_on = nullptr;  ///< Of the generation to go on from; null: a fresh start.
+    std::vector<PeerId> holders;          ///< Have that generation.
+    std::set<PeerId> excluded;
+};
+
+class Deployment final : public Run {
+public:
+    struct Services {
+        Loop& loop;
+        Mesh& mesh;
+        Replicas& replicas;
+        Home home;
+        std::shared_ptr<spdlog::logger> log;
+        /// The error says for each peer why it cannot be.
+        std::function<Result<PeerId>(const PlacementRequest&)> place;
+        /// Best first, without `worker`.
+        std::function<std::vector<PeerId>(const PeerId& worker, const VcRecord&)> choose_replicas;
+    };
+
+    /// Takes over what is in the VC's directory.
+    static Result<std::unique_ptr<Deployment>> open(Services services, const VcPaths& paths);
+    ~Deployment() override;
+
+    /// Places it, or finds the worker that has it. `on_ended` once, later.
+    void begin(std::function<void()> on_ended);
+    void on_event(const PeerId& from, std::uint64_t epoch, const nlohmann::json& head, Bytes data);
+    void on_output(const PeerId& from, std::uint64_t epoch, std::uint64_t offset_bytes,
+                   ByteView frames);
+    /// Somebody joined, died or changed.
+    void on_members_changed();
+    /// Tells a new watcher how things stand.
+    void brief(RunObserver& observer);
+    [[nodiscard]] bool has_ended() const { return phase_ == Phase::kEnded; }
+    [[nodiscard]] const VcPaths& paths() const { return paths_; }
+
+    void give_input(ByteView data) override;
+    void end_input() override;
+    [[nodiscard]] bool wants_input() const override;
+    void hang_up(Stream stream) override;
+    void hold_output(bool reader_is_behind) override;
+    void resize_terminal(unsigned short rows, unsigned short columns) override;
+    void forward_signal(int signal) override;
+    void kill(std::string reason) override;
+    void checkpoint(CheckpointDone done) override;
+    [[nodiscard]] const VcRecord& record() const override { return record_; }
+    [[nodiscard]] const InputJournal& input() const override { return input_; }
+    [[nodiscard]] const OutputLog& output() const override { return output_; }
+    [[nodiscard]] const RunStatistics& statistics() const override { return statistics_; }
+    [[nodiscard]] nlohmann::json status() const override;
+
+private:
+    enum class Phase { kWaiting, kDeploying, kRunning, kEnding, kEnded };
+
+    Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
+               OutputLog output, InputJournal input);
+    Status load_placement();
+    Status save_placement() const;
+    void place();
+    void deploy(const PeerId& worker);
+    Result<DeployOrder> make_order();
+    void on_deployed(std::uint64_t epoch, const PeerId& worker, const Status& answer);
+    void lose_worker(const std::string& why);
+    void on_hosting(const PeerId& from, std::uint64_t epoch, const nlohmann::json& head);
+    void on_proposal(const nlohmann::json& head);
+    void on_unprotected(const nlohmann::json& head);
+    void on_end_proposal(const nlohmann::json& head);
+    void finish();
+    void on_failed(const nlohmann::json& head);
+    void on_progress(const std::string& event, const nlohmann::json& head, ByteView data);
+    Status write_files(const GenerationRecord& files);
+    void conclude(Outcome outcome);
+    void command(const nlohmann::json& head, Bytes data = {});
+    void answer(std::uint64_t token, const Status& status);
+    void send_input();
+    void release(std::uint64_t output_bytes);
+    void update_replicas();
+    void job(std::function<Status()> work, std::function<void(const Status&)> done);
+    void say(const std::string& text);
+
+    Services services_;
+    VcPaths paths_;
+    VcRecord record_;
+    OwnedFd lock_;
+    CommitLog commits_;
+    OutputLog output_;
+    InputJournal input_;
+    HomeFiles home_files_;
+    RunStatistics statistics_;
+    std::unique_ptr<ControlServer> control_;
+    std::function<void()> on_ended_;
+
+    Phase phase_ = Phase::kWaiting;
+    std::optional<PeerId> worker_;
+    std::vector<PeerId> replicas_;
+    /// Who has the last generation.
+    std::vector<PeerId> holders_;
+    std::set<PeerId> refused_;    ///< Did not take this epoch's order.
+    std::uint32_t failures_ = 0;  ///< Of workers, since the last generation.
+    std::uint64_t released_bytes_ = 0;
+    std::uint64_t sent_input_bytes_ = 0;
+    std::uint64_t taken_input_bytes_ = 0;
+    std::uint64_t sent_signals_ = 0;
+    bool sent_input_end_ = false;
+    pid_t program_pid_ = 0;
+    std::string waiting_why_;
+    std::optional<std::string> kill_reason_;
+    std::optional<Outcome> outcome_;
+    std::map<std::uint64_t, CheckpointDone> checkpoints_;
+    std::uint64_t next_token_ = 1;
+    std::string worker_status_ = "{}";
+    bool busy_ = false;
+    std::vector<std::function<void()>> after_job_;
+    std::optional<HostRecord> made_on_;
+    Timer retry_timer_;
+    Timer grace_timer_;  ///< After a restart, for the worker to be heard of.
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace ppdsm

@@ -1,0 +1,305 @@
+// What a worker tells its deployer, and what becomes true by it.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+#include "dsm/wire/codec.h"
+#include "messages_generated.h"
+#include "runtime/peer/checkpointer.h"
+#include "runtime/peer/fault_point.h"
+#include "runtime/peer/mesh/deployment.h"
+#include "runtime/peer/wait_status.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr int kFailedExitCode = 125;
+constexpr std::uint32_t kMaxFailures = 5;
+
+}  // namespace
+
+void Deployment::on_event(const PeerId& from, std::uint64_t epoch, const Json& head, Bytes data) {
+    const std::string event = head.value("event", "");
+    if (event == "hosting") return on_hosting(from, epoch, head);
+    if (epoch != commits_.state().epoch || !worker_ || from != *worker_) {
+        // Of an incarnation that was given up: it is told so, and nothing of it counts.
+        wire::CommandT fence;
+        fence.vc = paths_.id();
+        fence.epoch = epoch;
+        fence.head = Json{{"do", "fence"}, {"why", "another incarnation has taken over"}}.dump();
+        (void)services_.mesh.send(from, Priority::kBulk, MessageType::kCommand, 0,
+                                  encode_message<wire::Command>(fence));
+        return;
+    }
+    if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
+    if (event == "propose") return on_proposal(head);
+    if (event == "propose-unprotected") return on_unprotected(head);
+    if (event == "propose-end") return on_end_proposal(head);
+    if (event == "lost") return lose_worker(utf8_to_bytes(head.value("cause", "it was lost")));
+    if (event == "finished") return on_failed(head);
+    on_progress(event, head, data);
+}
+
+void Deployment::on_hosting(const PeerId& from, std::uint64_t epoch, const Json& head) {
+    const bool is_current = epoch == commits_.state().epoch && worker_ && from == *worker_ &&
+                            (phase_ == Phase::kRunning || phase_ == Phase::kDeploying);
+    wire::CommandT answer;
+    answer.vc = paths_.id();
+    answer.epoch = epoch;
+    if (!is_current) {
+        answer.head = Json{{"do", "fence"}, {"why", "another incarnation has taken over"}}.dump();
+    } else {
+        phase_ = Phase::kRunning;
+        sent_input_bytes_ = head.value("input_bytes", std::uint64_t{0});
+        taken_input_bytes_ = sent_input_bytes_;
+        sent_signals_ = head.value("input_signals", std::uint64_t{0});
+        sent_input_end_ = false;
+        answer.head = Json{{"do", "continue"}, {"output", output_.size_bytes()}}.dump();
+    }
+    (void)services_.mesh.send(from, Priority::kBulk, MessageType::kCommand, 0,
+                              encode_message<wire::Command>(answer));
+    if (!is_current) return;
+    send_input();
+    if (kill_reason_) command({{"do", "kill"}, {"reason", bytes_to_utf8(*kill_reason_)}});
+    notify([](RunObserver& observer) { observer.on_started(0); });
+}
+
+void Deployment::on_output(const PeerId& from, std::uint64_t epoch, std::uint64_t offset_bytes,
+                           ByteView frames) {
+    if (epoch != commits_.state().epoch || !worker_ || from != *worker_) return;
+    if (phase_ != Phase::kRunning && phase_ != Phase::kDeploying) return;
+    const std::uint64_t have = output_.size_bytes();
+    if (offset_bytes > have || offset_bytes + frames.size() <= have) return;
+    const Status kept = output_.append_frames(frames.subspan(have - offset_bytes));
+    if (!kept) {
+        notify([&](RunObserver& observer) { observer.on_output_stalled(kept.error()); });
+        return;
+    }
+    if (commits_.state().unprotected) release(output_.size_bytes());
+}
+
+void Deployment::answer(std::uint64_t token, const Status& status) {
+    Json head = {{"do", "accept"}, {"token", token}};
+    if (!status) head["error"] = error_to_json(status.error());
+    command(head);
+}
+
+/// The moment at which a generation becomes true.
+void Deployment::on_proposal(const Json& head) {
+    const std::uint64_t token = head.value("token", std::uint64_t{0});
+    const Result<GenerationRecord> record = parse_generation(head.value("record", ""));
+    if (!record) return answer(token, fail(record.error()));
+    if (record->output_bytes > output_.size_bytes()) {
+        return answer(token, fail(Code::kUnavailable, "its output has not come"));
+    }
+    std::vector<PeerId> holders{*worker_};
+    for (const Json& text : head.value("replicas", Json::array())) {
+        const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
+        if (peer) holders.push_back(*peer);
+    }
+    const std::uint64_t epoch = commits_.state().epoch;
+    job(
+        [this, record = *record]() -> Status {
+            const GenerationRecord* last = commits_.state().last();
+            // Told again after the link had gone: it is true already.
+            if (last != nullptr && last->generation == record.generation) return {};
+            PPDSM_TRY(output_.sync());
+            fault_point("deployer-commit");
+            PPDSM_TRY(commits_.commit(record));
+            fault_point("deployer-committed");
+            return {};
+        },
+        [this, record = *record, holders, token, epoch](const Status& committed) {
+            if (epoch != commits_.state().epoch) return;
+            answer(token, committed);
+            if (!committed) return;
+            failures_ = 0;
+            holders_ = holders;
+            if (worker_) {
+                for (const Member* member : services_.mesh.members()) {
+                    if (member->id != *worker_) continue;
+                    if (const auto capacity = decode_capacity(member->advert); capacity) {
+                        made_on_ = capacity->host;
+                    }
+                }
+            }
+            if (const Status noted = save_placement(); !noted) {
+                services_.log->error("vc={} {}", paths_.id(), noted.error().message());
+            }
+            statistics_.add(record);
+            notify([&](RunObserver& observer) { observer.on_committed(record); });
+            release(record.output_bytes);
+            for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
+        });
+}
+
+void Deployment::on_unprotected(const Json& head) {
+    const std::uint64_t token = head.value("token", std::uint64_t{0});
+    job([this] { return commits_.note_unprotected(); },
+        [this, token](const Status& noted) {
+            answer(token, noted);
+            if (noted) release(output_.size_bytes());
+        });
+}
+
+void Deployment::on_end_proposal(const Json& head) {
+    const std::uint64_t token = head.value("token", std::uint64_t{0});
+    EndRecord end;
+    end.wait_status = head.value("status", 0);
+    end.output_bytes = head.value("output", std::uint64_t{0});
+    end.failure = utf8_to_bytes(head.value("failure", ""));
+    std::optional<GenerationRecord> files;
+    if (head.contains("files")) {
+        const Result<GenerationRecord> record = parse_generation(head.value("files", ""));
+        if (!record) return answer(token, fail(record.error()));
+        files = *record;
+    }
+    if (end.output_bytes > output_.size_bytes()) {
+        return answer(token, fail(Code::kUnavailable, "its output has not come"));
+    }
+    phase_ = Phase::kEnding;
+    const std::string refusals = utf8_to_bytes(head.value("refusals", ""));
+    job(
+        [this, end, files, refusals]() -> Status {
+            PPDSM_TRY(output_.truncate(end.output_bytes));
+            PPDSM_TRY(output_.sync());
+            PPDSM_TRY(replace_file(paths_.refusals(), as_bytes(refusals), 0600));
+            if (files)
+                PPDSM_TRY(
+                    replace_file(paths_.last_files(), as_bytes(format_generation(*files)), 0600));
+            fault_point("deployer-end");
+            return commits_.end(end);
+        },
+        [this, token](const Status& ended) {
+            answer(token, ended);
+            if (!ended) {
+                return conclude({.exit_code = kFailedExitCode, .failure = ended.error().message()});
+            }
+            finish();
+        });
+}
+
+/// The end is true: what is left is to write its files home, as often as it takes.
+void Deployment::finish() {
+    release(commits_.state().end->output_bytes);
+    job(
+        [this]() -> Status {
+            if (commits_.state().applied) return {};
+            const Result<std::string> text = read_text(paths_.last_files());
+            if (text) {
+                PPDSM_ASSIGN(const GenerationRecord files, parse_generation(*text));
+                PPDSM_TRY(write_files(files));
+            } else if (text.error().code() != Code::kNotFound) {
+                return fail(text.error());
+            }
+            fault_point("deployer-applied");
+            return commits_.note_applied();
+        },
+        [this](const Status& written) {
+            const EndRecord& end = *commits_.state().end;
+            Outcome outcome;
+            outcome.exit_code = shell_exit_code(end.wait_status);
+            outcome.failure = end.failure;
+            outcome.files = home_files_.report();
+            if (!written) {
+                outcome.exit_code = kFailedExitCode;
+                outcome.failure = written.error().within("write the files at home").message();
+            }
+            conclude(std::move(outcome));
+        });
+}
+
+Status Deployment::write_files(const GenerationRecord& files) {
+    const VcPaths hosted = services_.home.hosted(paths_.id());
+    PPDSM_ASSIGN(const OwnedFd pin, pin_generations(hosted));
+    PPDSM_ASSIGN(const Manifest manifest, load_manifest(hosted, files));
+    PPDSM_ASSIGN(const std::unique_ptr<ChunkStore> store,
+                 ChunkStore::open(hosted.chunks(), ChunkStore::Mode::kRead));
+    const std::filesystem::path directory = paths_.directory / "homeward";
+    for (const Layer& layer : manifest.layers) {
+        if (!is_at_home(layer.name)) continue;
+        PPDSM_TRY(remove_tree(directory));
+        PPDSM_TRY(restore_layer(*store, layer, directory));
+        PPDSM_TRY(home_files_.write(layer.name, directory));
+    }
+    return remove_tree(directory);
+}
+
+/// The executor gave up: perhaps another machine can.
+void Deployment::on_failed(const Json& head) {
+    const Outcome outcome = outcome_from_json(head);
+    const bool elsewhere = outcome.failure_code && (*outcome.failure_code == Code::kIo ||
+                                                    *outcome.failure_code == Code::kOverloaded ||
+                                                    *outcome.failure_code == Code::kUnavailable);
+    command({{"do", "leave"}});
+    if (elsewhere && failures_ < kMaxFailures) {
+        if (worker_) refused_.insert(*worker_);
+        return lose_worker(outcome.failure);
+    }
+    conclude(outcome);
+}
+
+void Deployment::on_progress(const std::string& event, const Json& head, ByteView data) {
+    const auto error = [&] { return error_from_json(head.value("error", Json())); };
+    if (event == "started") {
+        program_pid_ = head.value("pid", 0);
+        if (commits_.state().epoch > 1) say("goes on at " + services_.mesh.describe(*worker_));
+        notify([&](RunObserver& o) { o.on_started(program_pid_); });
+    } else if (event == "restored") {
+        ++statistics_.restores;
+        notify([&](RunObserver& o) { o.on_restored(head.value("generation", std::uint64_t{0})); });
+    } else if (event == "died") {
+        notify([&](RunObserver& o) { o.on_died(utf8_to_bytes(head.value("cause", ""))); });
+    } else if (event == "checkpoint-failed") {
+        for (auto& [token, done] : std::exchange(checkpoints_, {})) done(fail(error()));
+        notify([&](RunObserver& o) {
+            o.on_checkpoint_failed(error(), head.value("protected", false));
+        });
+    } else if (event == "stalled") {
+        notify([&](RunObserver& o) { o.on_output_stalled(error()); });
+    } else if (event == "input-taken") {
+        taken_input_bytes_ += head.value("bytes", std::uint64_t{0});
+        send_input();
+    } else if (event == "preview") {
+        const Stream stream = head.value("stream", 1) == 2 ? Stream::kStderr : Stream::kStdout;
+        notify([&](RunObserver& o) { o.on_preview(stream, data); });
+    } else if (event == "answer" && head.contains("status")) {
+        worker_status_ = head["status"].dump();
+    } else if (event == "replicated") {
+        for (const Json& text : head.value("replicas", Json::array())) {
+            const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
+            const bool new_one =
+                peer && std::find(holders_.begin(), holders_.end(), *peer) == holders_.end();
+            if (new_one) holders_.push_back(*peer);
+        }
+        (void)save_placement();
+    }
+}
+
+void Deployment::conclude(Outcome outcome) {
+    if (phase_ == Phase::kEnded) return;
+    if (!commits_.state().end) {
+        command({{"do", "fence"}, {"why", "the computation has ended"}});
+        (void)output_.truncate(released_bytes_);
+        (void)commits_.end({outcome.exit_code << 8, released_bytes_, outcome.failure});
+        (void)commits_.note_applied();
+    }
+    phase_ = Phase::kEnded;
+    for (auto& [token, done] : std::exchange(checkpoints_, {})) {
+        done(fail(Code::kUnavailable, "the program has ended"));
+    }
+    outcome.refusals = read_refusals(paths_.refusals());
+    outcome_ = outcome;
+    notify([&](RunObserver& observer) { observer.on_finished(outcome); });
+    services_.loop.post([this, alive = alive_] {
+        if (*alive && on_ended_) on_ended_();
+    });
+}
+
+}  // namespace ppdsm

@@ -1,0 +1,419 @@
+// Goal: a program that runs on the mesh ends as it does by itself, whichever peer dies, and no
+// stranger gets in. Method: three real daemons on loopback, each with a home of its own; real
+// programs under them; daemons, executors and links killed or frozen at chosen and random moments.
+// What the run printed, wrote and returned is compared with a run by hand.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "tests/process/harness.h"
+
+namespace ppdsm::process_test {
+namespace {
+
+using Json = nlohmann::json;
+
+class MeshTest : public ProcessTest {
+protected:
+    struct Peer {
+        std::string name;
+        fs::path home;
+        std::unique_ptr<ChildProcess> daemon;
+    };
+
+    void SetUp() override {
+        ProcessTest::SetUp();
+        shared_ = world();
+    }
+    void TearDown() override {
+        for (auto& [name, peer] : peers_) {
+            if (!peer.daemon) continue;
+            peer.daemon->send_signal(SIGCONT);
+            peer.daemon->send_signal(SIGKILL);
+            const Outcome said = peer.daemon->wait(kDeadline);
+            if (HasFailure())
+                fprintf(stderr, "--- daemon %s ---\n%s", name.c_str(), said.err.c_str());
+        }
+        EXPECT_TRUE(wait_until([&] { return own_processes().empty(); }))
+            << "the daemons are dead, but something of theirs runs on";
+        ProcessTest::TearDown();
+    }
+
+    /// `fault`: see runtime/peer/fault_point.h.
+    void start_peer(const std::string& name, const std::string& fault = "",
+                    const Arguments& more = {}) {
+        Peer& peer = peers_[name];
+        peer.name = name;
+        peer.home = directory("peer-" + name);
+        Arguments argv = {ppdsm(),   "peer",   "start", "--foreground", "--home",
+                          peer.home, "--name", name,    "--listen",     "127.0.0.1:0"};
+        argv.insert(argv.end(), {"--share", shared_});
+        argv.insert(argv.end(), more.begin(), more.end());
+        if (!fault.empty()) environment()["PPDSM_FAULT"] = fault;
+        peer.daemon = start(argv, world());
+        environment().erase("PPDSM_FAULT");
+        ASSERT_TRUE(wait_until([&] { return ask(name, {"list"}).exit_code == 0; }))
+            << "peer " << name << " does not serve";
+    }
+    Outcome ask(const std::string& peer, Arguments arguments) {
+        Arguments all = {"peer"};
+        all.insert(all.end(), arguments.begin(), arguments.end());
+        all.insert(all.end(), {"--home", peers_.at(peer).home});
+        return run_ppdsm(all);
+    }
+    std::string invite(const std::string& by, const Arguments& more = {}) {
+        Arguments arguments = {"invite"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        std::string token = ask(by, arguments).out;
+        while (token.ends_with('\n')) token.pop_back();
+        return token;
+    }
+    Json list_from(const std::string& peer) {
+        const Outcome outcome = ask(peer, {"list", "--json"});
+        return outcome.exit_code == 0 ? Json::parse(outcome.out) : Json::array();
+    }
+    /// How many of the mesh `peer` sees alive, linked and with something to offer; itself included.
+    std::size_t ready_from(const std::string& peer) {
+        std::size_t ready = 0;
+        for (const Json& each : list_from(peer)) {
+            ready += each["state"] == "alive" && each["linked"] && each.value("speed", 0.0) > 0;
+        }
+        return ready;
+    }
+    void wait_for_mesh(std::size_t size) {
+        for (const auto& [name, peer] : peers_) {
+            if (!peer.daemon) continue;
+            ASSERT_TRUE(wait_until([&] { return ready_from(name) == size; }))
+                << name << " sees " << list_from(name).dump(1);
+        }
+    }
+    /// Peers a (whose user we are), b and c.
+    void start_mesh() {
+        for (const char* name : {"a", "b", "c"}) start_peer(name);
+        for (const char* name : {"b", "c"}) {
+            ASSERT_EQ(ask(name, {"join", invite("a")}).exit_code, 0);
+        }
+        wait_for_mesh(3);
+        environment()["PPDSM_HOME"] = peers_.at("a").home;
+    }
+    void kill_peer(const std::string& name) {
+        peers_.at(name).daemon->send_signal(SIGKILL);
+        peers_.at(name).daemon->wait(kDeadline);
+        peers_.at(name).daemon.reset();
+    }
+    /// The name of the peer that runs the VC called `name`, once it has committed so much.
+    std::string worker_of(const std::string& name, std::uint64_t least_generation = 0) {
+        std::string worker;
+        wait_until([&] {
+            const Outcome outcome = run_ppdsm({"ps", "--json"});
+            if (outcome.exit_code != 0) return false;
+            for (const Json& vc : Json::parse(outcome.out)) {
+                if (vc["name"] != name || vc["state"] != "running") continue;
+                if (vc.value("generation", std::uint64_t{0}) < least_generation) continue;
+                worker = vc["peer"].get<std::string>().substr(0, 1);
+                return true;
+            }
+            return false;
+        });
+        return worker;
+    }
+    std::string vc_called(const std::string& name) {
+        for (const Json& vc : Json::parse(run_ppdsm({"ps", "--json"}).out)) {
+            if (vc["name"] == name) return vc["id"];
+        }
+        return "";
+    }
+    static Arguments often(const std::string& on) {
+        return {"--checkpoint-every", "200ms", "--name", "job", "--on", on};
+    }
+    void expect_same(const Outcome& plain, const Outcome& outcome, const fs::path& plain_work,
+                     const fs::path& work) {
+        EXPECT_EQ(plain.exit_code, outcome.exit_code) << outcome.err;
+        EXPECT_TRUE(none(text_difference(plain.out, outcome.out)));
+        EXPECT_TRUE(none(text_difference(plain.err, without_own_messages(outcome.err))));
+        EXPECT_TRUE(none(tree_difference(read_tree(plain_work), read_tree(work))));
+    }
+    /// The executor of the VC on that peer.
+    pid_t executor_on(const std::string& peer) {
+        for (const pid_t pid : own_processes()) {
+            std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+            std::stringstream text;
+            text << status.rdbuf();
+            const bool is_child = contains(
+                text.str(), "PPid:\t" + std::to_string(peers_.at(peer).daemon->pid()) + "\n");
+            if (is_child && contains(text.str(), "Name:\tppdsm-executor")) return pid;
+        }
+        return 0;
+    }
+
+    std::map<std::string, Peer> peers_;
+    /// What peers let others' programs see: this test's world.
+    fs::path shared_;
+};
+
+/// Lasts about three seconds; prints, reads and writes files all the while.
+Arguments steady_job() {
+    return {"sh", "-c",
+            "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; echo note $i >&2; "
+            "echo $i >> log.txt; sleep 0.1; done; mkdir d; mv log.txt d/; exit 7"};
+}
+
+TEST_F(MeshTest, ProgramsRunElsewhereAsTheyDoHere) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Arguments job = {"sh", "-c", "cat; echo to stderr >&2; pwd > where; rm where; exit 9"};
+    const Outcome by_hand = run_plain(job, plain, Input::text_then_end("some text\n"));
+    start_mesh();
+    for (const char* peer : {"a", "b", "c"}) {
+        const Outcome outcome =
+            run_exec({"--on", peer}, job, work, Input::text_then_end("some text\n"));
+        expect_same(by_hand, outcome, plain, work);
+    }
+}
+
+TEST_F(MeshTest, AProgramGoesOnWhenItsPeerIsKilled) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    Rng rng;
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    ASSERT_EQ(worker_of("job", 1 + static_cast<std::uint64_t>(rng.fraction() * 4)), "b");
+    kill_peer("b");
+    expect_same(by_hand, exec->wait(kDeadline), plain, work);
+    EXPECT_TRUE(wait_until([&] { return ready_from("a") == 2; }));
+}
+
+TEST_F(MeshTest, AProgramOutlivesOnePeerAfterTheOther) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    ASSERT_EQ(worker_of("job", 2), "b");
+    kill_peer("b");
+    const std::string second = worker_of("job", 4);
+    ASSERT_FALSE(second.empty());
+    start_peer("b");
+    wait_for_mesh(3);
+    if (second == "c" && !exec->has_ended()) kill_peer("c");
+    expect_same(by_hand, exec->wait(kDeadline), plain, work);
+}
+
+TEST_F(MeshTest, APeerThatComesBackFromSilenceIsFenced) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    ASSERT_EQ(worker_of("job", 2), "b");
+    const pid_t old_executor = executor_on("b");
+    ASSERT_GT(old_executor, 0);
+    peers_.at("b").daemon->send_signal(SIGSTOP);
+    EXPECT_TRUE(wait_until([&] {
+        const std::string worker = worker_of("job");
+        return exec->has_ended() || (!worker.empty() && worker != "b");
+    }));
+    peers_.at("b").daemon->send_signal(SIGCONT);
+    EXPECT_TRUE(wait_until([&] { return process_state(old_executor) == 0; }))
+        << "the incarnation that was given up runs on";
+    expect_same(by_hand, exec->wait(kDeadline), plain, work);
+    wait_for_mesh(3);
+}
+
+TEST_F(MeshTest, AProgramGoesOnWhenItsExecutorIsKilled) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    ASSERT_EQ(worker_of("job", 2), "b");
+    const pid_t executor = executor_on("b");
+    ASSERT_GT(executor, 0);
+    kill(executor, SIGKILL);
+    expect_same(by_hand, exec->wait(kDeadline), plain, work);
+}
+
+TEST_F(MeshTest, TheDeployersDaemonIsKilledAndGoesOnWithItsComputations) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    ASSERT_EQ(worker_of("job", 2), "b");
+    const std::string vc = vc_called("job");
+    kill_peer("a");
+    const Outcome cut = exec->wait(kDeadline);
+    EXPECT_NE(cut.exit_code, 0);
+    EXPECT_TRUE(contains(cut.err, "ppdsm attach " + vc)) << cut.err;
+    start_peer("a");
+    const Outcome rest = run_ppdsm({"attach", vc});
+    EXPECT_EQ(rest.exit_code, by_hand.exit_code) << rest.err;
+    EXPECT_TRUE(none(text_difference(by_hand.out, cut.out + rest.out)));
+    EXPECT_TRUE(none(text_difference(by_hand.out, run_ppdsm({"logs", vc}).out)));
+    EXPECT_TRUE(none(tree_difference(read_tree(plain), read_tree(work))));
+}
+
+TEST_F(MeshTest, ADetachedRunIsFoundAgain) {
+    start_mesh();
+    const fs::path work = directory("work");
+    Arguments options = often("b");
+    options.emplace_back("--detach");
+    const Outcome begun = run_exec(options, steady_job(), work);
+    ASSERT_EQ(begun.exit_code, 0) << begun.err;
+    const std::string vc = vc_called("job");
+    EXPECT_EQ(begun.out, vc + "\n");
+    EXPECT_EQ(run_ppdsm({"wait", vc}).exit_code, 7);
+    EXPECT_TRUE(contains(run_ppdsm({"logs", vc}).out, "line 30"));
+    EXPECT_TRUE(fs::exists(work / "d/log.txt"));
+}
+
+TEST_F(MeshTest, SignalsReachAProgramElsewhere) {
+    start_mesh();
+    const auto exec = start_exec(
+        often("b"),
+        {"sh", "-c", "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.1; done"},
+        directory("work"));
+    ASSERT_EQ(worker_of("job", 1), "b");
+    exec->send_signal(SIGTERM);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.exit_code, 5) << outcome.err;
+    EXPECT_EQ(outcome.out, "ready\ncaught\n");
+}
+
+TEST_F(MeshTest, KillEndsAProgramElsewhere) {
+    start_mesh();
+    const auto exec = start_exec(often("b"), {"sleep", "1000"}, directory("work"));
+    ASSERT_EQ(worker_of("job", 1), "b");
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.exit_code, 137) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "killed by `ppdsm kill`")) << outcome.err;
+}
+
+// Which daemon dies where; it is started again where the run needs it.
+struct FaultCase {
+    const char* peer;
+    const char* place;
+};
+class MeshFaults : public MeshTest, public testing::WithParamInterface<FaultCase> {};
+
+TEST_P(MeshFaults, DoNotShow) {
+    const auto [victim, place] = GetParam();
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    for (const std::string name : {"a", "b", "c"}) start_peer(name);
+    for (const char* name : {"b", "c"}) {
+        ASSERT_EQ(ask(name, {"join", invite("a")}).exit_code, 0);
+    }
+    wait_for_mesh(3);
+    kill_peer(victim);
+    start_peer(victim, std::string(place) + ":2");
+    wait_for_mesh(3);
+    environment()["PPDSM_HOME"] = peers_.at("a").home;
+    const auto exec = start_exec(often("b"), steady_job(), work);
+    std::string vc;
+    ASSERT_TRUE(wait_until([&] { return !(vc = vc_called("job")).empty(); }));
+    // The end's places are reached once in a run; they are as good as any other then.
+    ASSERT_TRUE(
+        wait_until([&] { return exec->has_ended() || peers_.at(victim).daemon->has_ended(); }));
+    if (peers_.at(victim).daemon->has_ended()) {
+        peers_.at(victim).daemon->wait(kDeadline);
+        start_peer(victim);
+    }
+    Outcome outcome = exec->wait(kDeadline);
+    if (victim == std::string("a") && contains(outcome.err, "the daemon is gone")) {
+        const Outcome rest = run_ppdsm({"attach", vc});
+        const bool was_there = !contains(rest.err, "does not run");
+        EXPECT_TRUE(!was_there || rest.exit_code == 7) << rest.err;
+        EXPECT_EQ(run_ppdsm({"wait", vc}).exit_code, 7);
+        outcome = run_ppdsm({"logs", vc});
+        outcome.exit_code = 7;
+    }
+    EXPECT_EQ(outcome.exit_code, by_hand.exit_code) << outcome.err;
+    EXPECT_TRUE(none(text_difference(by_hand.out, outcome.out)));
+    EXPECT_TRUE(none(tree_difference(read_tree(plain), read_tree(work))));
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, MeshFaults,
+                         testing::Values(FaultCase{"a", "deployer-commit"},
+                                         FaultCase{"a", "deployer-committed"},
+                                         FaultCase{"b", "replicate"}, FaultCase{"b", "replicated"},
+                                         FaultCase{"c", "replica-durable"}),
+                         [](const auto& each) {
+                             std::string name =
+                                 std::string(each.param.peer) + "_" + each.param.place;
+                             std::replace(name.begin(), name.end(), '-', '_');
+                             return name;
+                         });
+
+TEST_F(MeshTest, OnlyTheInvitedGetIn) {
+    for (const char* name : {"a", "b"}) start_peer(name);
+    // A stranger that knows the address.
+    const std::string address = list_from("a")[0]["addresses"][0];
+    start_peer("s", "", {"--join", address});
+    EXPECT_TRUE(wait_until([&] {
+        const Outcome shown = ask("a", {"show", "--json"});
+        return shown.exit_code == 0 && Json::parse(shown.out)["refused_connections"] > 0;
+    }));
+    EXPECT_EQ(list_from("a").size(), 1U);
+    const std::string token = invite("a");
+    EXPECT_TRUE(
+        contains(ask("b", {"join", token.substr(0, token.size() - 3)}).err, "copy all of what"));
+    EXPECT_TRUE(contains(ask("b", {"join", invite("b")}).err, "our own"));
+    EXPECT_TRUE(contains(ask("b", {"join", invite("a", {"--valid", "1ms"})}).err, "has expired"));
+    EXPECT_EQ(ask("b", {"join", token}).exit_code, 0);
+    EXPECT_TRUE(contains(ask("s", {"join", token}).err, "has been used"));
+    EXPECT_TRUE(wait_until([&] { return ready_from("a") == 2; }));
+    // And out again.
+    EXPECT_EQ(ask("a", {"trust", "remove", "b"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return ready_from("a") == 1; }));
+}
+
+TEST_F(MeshTest, AHomeHasOneDaemonAndAnAddressToo) {
+    start_peer("a");
+    const Outcome second = run_ppdsm({"peer", "start", "--home", peers_.at("a").home});
+    EXPECT_NE(second.exit_code, 0);
+    EXPECT_TRUE(contains(second.err, "a daemon runs already")) << second.err;
+    const std::string address = list_from("a")[0]["addresses"][0];
+    const Outcome taken =
+        run_ppdsm({"peer", "start", "--home", directory("other"), "--listen", address});
+    EXPECT_NE(taken.exit_code, 0);
+    EXPECT_TRUE(contains(taken.err, "choose another with --listen")) << taken.err;
+    EXPECT_EQ(run_ppdsm({"peer", "list", "--home", directory("none")}).exit_code, 125);
+}
+
+TEST_F(MeshTest, ProgramsOfOthersSeeOnlyWhatIsShared) {
+    shared_ = directory("shared");
+    start_mesh();
+    const fs::path secret = directory("secret");
+    write_text(secret / "key", "secret\n");
+    fs::create_symlink(secret, shared_ / "link");
+    const auto refused = [&](const Arguments& options, const fs::path& work) {
+        const Outcome outcome = run_exec(options, {"cat", secret / "key"}, work);
+        EXPECT_NE(outcome.exit_code, 0);
+        EXPECT_EQ(outcome.out, "");
+        EXPECT_TRUE(contains(outcome.err, "does not share " + secret.string())) << outcome.err;
+    };
+    refused({"--on", "b", "--expose", secret}, shared_);
+    refused({"--on", "b"}, secret);
+    refused({"--on", "b", "--expose", shared_ / "link"}, shared_);
+    EXPECT_EQ(run_exec({"--on", "b"}, {"true"}, shared_).exit_code, 0);
+}
+
+TEST_F(MeshTest, ADrainedPeerTakesNoProgram) {
+    start_mesh();
+    ASSERT_EQ(ask("b", {"drain"}).exit_code, 0);
+    ASSERT_TRUE(wait_until([&] {
+        for (const Json& peer : list_from("a")) {
+            if (peer["name"] == "b" && peer.value("drained", false)) return true;
+        }
+        return false;
+    }));
+    for (int i = 0; i < 3; ++i) {
+        const auto exec =
+            start_exec({"--name", "job" + std::to_string(i)}, {"sleep", "0.5"}, directory("work"));
+        EXPECT_NE(worker_of("job" + std::to_string(i)), "b");
+        EXPECT_EQ(exec->wait(kDeadline).exit_code, 0);
+    }
+}
+
+}  // namespace
+}  // namespace ppdsm::process_test
