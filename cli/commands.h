@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "dsm/base/result.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
-
-inline constexpr int kFailedExitCode = 125;
 
 /// Says the error on stderr in one line.
 int report(const Error& error, int exit_code = kFailedExitCode);

@@ -190,14 +190,9 @@ Result<int> host(const Home& home, const VcPaths& paths, const VcRecord& record,
         return fail(Code::kInvalid, paths.id() + " was started by user " +
                                         std::to_string(record.uid) + "; resume it as that user");
     }
-    if (record.checkpoint_every_ms >= 0) {
-        Result<CriuInstallation> criu = locate_criu(home.cache());
-        if (criu) {
-            setup.criu = *std::move(criu);
-        } else {
-            setup.criu_problem = criu.error().message() + "; `ppdsm doctor` says more";
-            if (record.require_checkpoints) return fail(Code::kUnsupported, setup.criu_problem);
-        }
+    setup.find_criu(home.cache());
+    if (record.require_checkpoints && !setup.criu_problem.empty()) {
+        return fail(Code::kUnsupported, setup.criu_problem);
     }
     Loop loop;
     PPDSM_ASSIGN(const std::unique_ptr<Executor> executor,

@@ -163,10 +163,15 @@ void FrontEnd::read_stdin() {
     if (!stdin_pollable_) stdin_timer_.start(0);
 }
 
+void FrontEnd::leave() {
+    is_leaving_ = true;
+    if (!delivering_) loop_.stop();
+}
+
 void FrontEnd::on_notice(const std::string& text) { say(text); }
 
 void FrontEnd::on_signal(int signal) {
-    if (signal == SIGHUP && may_leave_) return loop_.stop();
+    if (signal == SIGHUP && may_leave_) return leave();
     run_.forward_signal(signal);
     // Like the program, we stop; the shell wakes both.
     if (signal == SIGTSTP) ::raise(SIGSTOP);
@@ -212,6 +217,7 @@ void FrontEnd::deliver() {
         [this, result, from_bytes, to_bytes] { *result = deliver_piece(from_bytes, to_bytes); },
         [this, result] {
             delivering_ = false;
+            if (is_leaving_) return loop_.stop();
             for (const Stream stream : gone_) run_.hang_up(stream);
             if (!*result) {
                 say("cannot show the output: " + result->error().message());

@@ -12,6 +12,7 @@
 #include "dsm/io/loop.h"
 #include "runtime/peer/home.h"
 #include "runtime/peer/run.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -29,6 +30,8 @@ public:
     void start();
     [[nodiscard]] int exit_code() const { return exit_code_; }
     [[nodiscard]] bool has_finished() const { return outcome_.has_value(); }
+    /// Ends the showing, not the run: the loop is stopped as soon as nothing is being delivered.
+    void leave();
     /// The run outlives us: when the terminal goes away, so do we, and the run goes on.
     void allow_leaving() { may_leave_ = true; }
 
@@ -62,6 +65,7 @@ private:
     Run& run_;
     bool attached_;
     bool may_leave_ = false;
+    bool is_leaving_ = false;
     bool statistics_;
     bool live_;
     std::filesystem::path refusals_log_;
@@ -71,7 +75,7 @@ private:
     bool delivering_ = false;
     std::vector<Stream> gone_;  ///< Streams whose reader has hung up.
     std::optional<Outcome> outcome_;
-    int exit_code_ = 125;
+    int exit_code_ = kFailedExitCode;
     bool warned_ = false;
     bool files_warned_ = false;
     std::unique_ptr<Poller> stdin_poller_;

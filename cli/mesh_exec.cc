@@ -19,13 +19,18 @@ Result<int> watch(const VcPaths& paths, OwnedFd socket, const WatchOptions& opti
     PPDSM_ASSIGN(VcRecord record, read_record(paths));
     Loop loop;
     bool is_lost = false;
-    PPDSM_ASSIGN(
-        const std::unique_ptr<RunClient> run,
-        RunClient::open(loop, paths, std::move(record), std::move(socket), {{}, [&] {
-                                                                                is_lost = true;
-                                                                                loop.stop();
-                                                                            }}));
+    FrontEnd* shown = nullptr;
+    const auto on_closed = [&] {
+        // Of a run that has ended all is said; its output may still be on its way to the reader.
+        if (shown->has_finished()) return;
+        is_lost = true;
+        shown->leave();
+    };
+    PPDSM_ASSIGN(const std::unique_ptr<RunClient> run,
+                 RunClient::open(loop, paths, std::move(record), std::move(socket),
+                                 {.on_other = {}, .on_closed = on_closed}));
     FrontEnd front_end(loop, *run, paths, true, options.statistics);
+    shown = &front_end;
     run->add_observer(front_end);
     std::unique_ptr<EventFile> events;
     if (!options.events.empty()) {
@@ -36,7 +41,7 @@ Result<int> watch(const VcPaths& paths, OwnedFd socket, const WatchOptions& opti
     PPDSM_TRY(front_end.continue_input());
     front_end.start();
     loop.run();
-    if (is_lost && !front_end.has_finished()) {
+    if (is_lost) {
         return fail(Code::kUnavailable,
                     fmt::format("the daemon is gone; {} goes on when it is back (`ppdsm peer "
                                 "start`), and `ppdsm attach {}` shows it",

@@ -3,14 +3,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-
 #include "dsm/base/files.h"
+#include "dsm/base/packet_socket.h"
 
 namespace ppdsm {
 
@@ -40,12 +38,9 @@ constexpr int kAboveFds = 16;  // Out of the way of the two numbers above while 
 
 Result<WardenLink> WardenLink::spawn(const std::filesystem::path& executable,
                                      const SandboxSpec& spec) {
-    std::array<int, 2> pair{};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
-        return fail_errno("make a socket for the warden");
-    }
-    MessageSocket ours{OwnedFd(pair[0])};
-    OwnedFd theirs(pair[1]);
+    PPDSM_ASSIGN(auto ends, make_packet_pair());
+    MessageSocket ours{std::move(ends.first)};
+    OwnedFd theirs = std::move(ends.second);
     const OwnedFd description(::memfd_create("ppdsm-sandbox", MFD_CLOEXEC));
     if (!description.valid()) return fail_errno("hold the sandbox's description");
     PPDSM_TRY(write_all(description, as_bytes(encode_spec(spec))));

@@ -167,11 +167,6 @@ Status TlsSession::send(ByteView plain) {
     return {};
 }
 
-void TlsSession::shut_down() {
-    if (open_) SSL_shutdown(ssl_.get());
-    ERR_clear_error();
-}
-
 Bytes TlsSession::take_wire() {
     BIO* out = SSL_get_wbio(ssl_.get());
     Bytes wire(BIO_ctrl_pending(out));

@@ -44,7 +44,6 @@ public:
     Status receive(ByteView wire, const std::function<Status(ByteView)>& plain);
     /// Once the handshake is done.
     Status send(ByteView plain);
-    void shut_down();
     /// What is to go onto the wire now.
     [[nodiscard]] Bytes take_wire();
 

@@ -128,8 +128,6 @@ public:
     /// Without ourselves; the dead and gone too, until they are forgotten.
     [[nodiscard]] std::vector<const Member*> members() const;
     [[nodiscard]] const Member* find(const PeerId& id) const;
-    /// Lifeguard's local health: 0 is well; each step stretches our own timeouts.
-    [[nodiscard]] unsigned health() const { return health_; }
 
 private:
     struct Entry {
@@ -198,7 +196,7 @@ private:
     std::map<std::uint64_t, Favour> favours_;  ///< By our own sequence.
     std::uint64_t next_sequence_ = 1;
     unsigned self_told_ = 0;
-    unsigned health_ = 0;
+    unsigned health_ = 0;  ///< Lifeguard's: 0 is well; each step stretches our own timeouts.
     bool left_ = false;
     std::int64_t next_probe_us_ = 0;
     std::int64_t next_sync_us_ = 0;

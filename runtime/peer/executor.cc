@@ -16,7 +16,6 @@ namespace ppdsm {
 
 namespace {
 
-constexpr int kFailedExitCode = 125;
 constexpr std::uint64_t kMaxUnreadInputBytes = std::uint64_t{1} << 20;
 /// Unreleased output: from here on a checkpoint is due, from there on the program waits for it.
 constexpr std::uint64_t kEarlyOutputBytes = std::uint64_t{64} << 20;
@@ -24,6 +23,16 @@ constexpr std::uint64_t kMostOutputBytes = std::uint64_t{256} << 20;
 constexpr std::uint64_t kStalledEndMs = 200;
 
 }  // namespace
+
+void Executor::Setup::find_criu(const std::filesystem::path& cache) {
+    if (record.checkpoint_every_ms < 0) return;
+    Result<CriuInstallation> found = locate_criu(cache);
+    if (found) {
+        criu = *std::move(found);
+    } else {
+        criu_problem = found.error().message() + "; `ppdsm doctor` says more";
+    }
+}
 
 Result<std::unique_ptr<Executor>> Executor::open(Loop& loop, const Home& home, Setup setup) {
     PPDSM_ASSIGN(OwnedFd lock, lock_vc(setup.paths));

@@ -66,6 +66,9 @@ public:
         CommitAuthority* authority = nullptr;
         /// Of the output log, by incarnations elsewhere.
         std::uint64_t released_bytes = 0;
+
+        /// Finds the CRIU that the run needs, or notes why there is none.
+        void find_criu(const std::filesystem::path& cache);
     };
 
     /// Takes the VC's lock and opens its journals.

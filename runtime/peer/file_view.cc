@@ -23,12 +23,6 @@ namespace {
 constexpr std::array kSystemDirectories = {"/usr",   "/bin",   "/sbin", "/lib",
                                            "/lib32", "/lib64", "/opt"};
 
-bool is_within(const fs::path& path, const fs::path& directory) {
-    const auto [end, ignored] =
-        std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
-    return end == directory.end();
-}
-
 std::string home_directory_of(std::uint32_t uid) {
     const passwd* entry = ::getpwuid(uid);
     return entry == nullptr ? "" : entry->pw_dir;
@@ -218,6 +212,12 @@ Result<fs::path> backing_path(const FileView& view, const std::string& target) {
 }
 
 }  // namespace
+
+bool is_within(const fs::path& path, const fs::path& directory) {
+    const auto [end, ignored] =
+        std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+    return end == directory.end();
+}
 
 bool is_system_path(const fs::path& path) {
     return std::any_of(kSystemDirectories.begin(), kSystemDirectories.end(),

@@ -41,6 +41,8 @@ Result<FileView> build_file_view(const VcRecord& record, const VcPaths& paths, c
 /// is made. `record.exposures` decides whether it was asked for.
 Status check_working_directory(const VcRecord& record);
 
+/// By their names alone.
+bool is_within(const std::filesystem::path& path, const std::filesystem::path& directory);
 /// Of the directories that every program sees.
 bool is_system_path(const std::filesystem::path& path);
 

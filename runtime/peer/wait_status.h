@@ -6,6 +6,9 @@
 
 namespace ppdsm {
 
+/// What a run ends with when ppdsm itself failed or ended it.
+inline constexpr int kFailedExitCode = 125;
+
 /// As a shell reports it: the program's own code, or 128 and the signal that killed it.
 [[nodiscard]] inline int shell_exit_code(int wait_status) {
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);

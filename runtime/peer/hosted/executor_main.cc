@@ -5,7 +5,7 @@
 //   <- {"event":"propose","token","record"}, {"event":"propose-unprotected","token"},
 //      {"event":"propose-end","token","status","output","failure"[,"files"]}
 //   -> {"do":"accept","token"[,"error"]}
-//   <- {"event":"files"} + descriptor: the sandbox's file server wants to be served there
+//   -> {"do":"leave"}: the end is accepted
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -82,13 +82,7 @@ Result<Executor::Setup> prepare(const Options& options, const Home& home) {
     setup.released_bytes = options.released_bytes;
     PPDSM_ASSIGN(setup.record, read_record(setup.paths));
     PPDSM_ASSIGN(setup.libexec, find_libexec());
-    if (setup.record.checkpoint_every_ms < 0) return setup;
-    Result<CriuInstallation> criu = locate_criu(home.cache());
-    if (criu) {
-        setup.criu = *std::move(criu);
-    } else {
-        setup.criu_problem = criu.error().message();
-    }
+    setup.find_criu(home.cache());
     return setup;
 }
 

@@ -22,7 +22,6 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{192} << 10;
-constexpr std::uint64_t kPumpAgainMs = 2;
 constexpr std::size_t kMaxRefusalBytes = std::size_t{48} << 10;
 /// Events that may be lost to a deployer that is not there are dropped beyond this.
 constexpr std::size_t kMaxOutbox = 4096;
@@ -97,8 +96,7 @@ HostedRun::HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, const Home& hom
       sent_output_bytes_(order_.output_bytes + order_.released.size()),
       given_input_bytes_(order_.input_bytes),
       given_signals_(order_.input_signals),
-      last_(order_.generation),
-      pump_timer_(loop, [this] { pump(); }) {}
+      last_(order_.generation) {}
 
 HostedRun::~HostedRun() { *alive_ = false; }
 
@@ -189,7 +187,7 @@ void HostedRun::on_executor(const Json& head, LocalMessage message) {
     if (event == "propose") return on_proposal(head);
     if (event == "propose-end") return on_end_proposal(head);
     if (event == "propose-unprotected") {
-        return submit({head.value("token", std::uint64_t{0}), head.dump(), 0, true});
+        return submit({head.value("token", std::uint64_t{0}), head.dump(), 0, false, true});
     }
     if (event == "released") {
         released_bytes_ = std::max(released_bytes_, head.value("bytes", std::uint64_t{0}));
@@ -206,14 +204,14 @@ void HostedRun::on_executor(const Json& head, LocalMessage message) {
 void HostedRun::on_proposal(const Json& head) {
     const Result<GenerationRecord> record = parse_generation(head.value("record", ""));
     if (!record) return stop("its executor is not of this release");
-    Proposal proposal{head.value("token", std::uint64_t{0}), {}, record->output_bytes, false};
+    Proposal proposal{head.value("token", std::uint64_t{0}), {}, record->output_bytes};
     replicate(*record, order_.replicas, std::move(proposal), head);
 }
 
 /// The deployer must have the layers, to write them home.
 void HostedRun::on_end_proposal(Json head) {
     Proposal proposal{
-        head.value("token", std::uint64_t{0}), {}, head.value("output", std::uint64_t{0}), false};
+        head.value("token", std::uint64_t{0}), {}, head.value("output", std::uint64_t{0}), true};
     const Result<std::string> refusals = read_text(paths_.refusals());
     if (refusals && refusals->size() <= kMaxRefusalBytes) {
         head["refusals"] = bytes_to_utf8(*refusals);
@@ -244,14 +242,13 @@ void HostedRun::replicate(const GenerationRecord& record, const std::vector<Peer
                              [&](const Proposal& each) { return each.token == token; });
             if (found == proposals_.end()) return;
             fault_point("replicated");
-            if (head["event"] == "propose-end" && outcome.durable.empty()) {
+            if (found->is_end && outcome.durable.empty()) {
                 // The deployer is away, or cannot take it: when it is back it is tried again.
                 log_->warn("vc={} its end waits: {}", order_.record.id, outcome.failures);
                 return;
             }
             last_ = record;
-            head["replicas"] = Json::array();
-            for (const PeerId& peer : outcome.durable) head["replicas"].push_back(peer.to_string());
+            head["replicas"] = peers_to_json(outcome.durable);
             if (!outcome.failures.empty()) head["replicas_missing"] = outcome.failures;
             Proposal ready = std::move(*found);
             proposals_.erase(found);
@@ -275,16 +272,6 @@ void HostedRun::tell(const Json& head, Bytes data) {
 
 // To the deployer.
 
-void HostedRun::send_event(const std::string& head, Bytes data) {
-    wire::EventT event;
-    event.vc = order_.record.id;
-    event.epoch = order_.epoch;
-    event.head = head;
-    event.data = std::move(data);
-    (void)mesh_.send(deployer_, Priority::kBulk, MessageType::kEvent, 0,
-                     encode_message<wire::Event>(event));
-}
-
 /// Messages in their order, each behind the output that it covers.
 void HostedRun::pump() {
     while (connected_ && !reading_) {
@@ -295,15 +282,14 @@ void HostedRun::pump() {
         if (!has_message) return;
         Outgoing next = std::move(outbox_.front());
         outbox_.pop_front();
-        send_event(next.head, std::move(next.data));
+        send_event(mesh_, deployer_, incarnation(), std::move(next.head), std::move(next.data));
     }
 }
 
 /// One piece, then on.
 void HostedRun::ship_output() {
-    if (mesh_.waiting_bulk_bytes(deployer_) > kBulkWindowBytes) {
-        return pump_timer_.start(kPumpAgainMs);
-    }
+    // The link says when it has room again.
+    if (mesh_.waiting_bulk_bytes(deployer_) > kBulkWindowBytes) return;
     reading_ = true;
     const std::uint64_t from = sent_output_bytes_;
     std::uint64_t until = released_bytes_;
@@ -334,11 +320,10 @@ void HostedRun::ship_output() {
 void HostedRun::on_deployer_linked() {
     connected_ = false;
     outbox_.clear();
-    send_event(Json{{"event", "hosting"},
-                    {"input_bytes", given_input_bytes_},
-                    {"input_signals", given_signals_}}
-                   .dump(),
-               {});
+    const Json head = {{"event", "hosting"},
+                       {"input_bytes", given_input_bytes_},
+                       {"input_signals", given_signals_}};
+    send_event(mesh_, deployer_, incarnation(), head.dump(), {});
 }
 
 // From the deployer.
@@ -346,36 +331,34 @@ void HostedRun::on_deployer_linked() {
 void HostedRun::on_command(const Json& head, Bytes data) {
     const std::string action = head.value("do", "");
     if (action == "fence") return stop(utf8_to_bytes(head.value("why", "fenced")));
-    if (action == "continue") {
-        connected_ = true;
-        sent_output_bytes_ = head.value("output", sent_output_bytes_);
-        for (const Proposal& proposal : proposals_) {
-            if (proposal.ready) outbox_.push_back({proposal.head, {}, proposal.output_bytes});
-        }
-        std::vector<Proposal> again;
-        for (const Proposal& proposal : proposals_) {
-            const Json said = Json::parse(proposal.head, nullptr, false);
-            if (!proposal.ready && said.value("event", "") == "propose-end")
-                again.push_back(proposal);
-        }
-        std::erase_if(proposals_, [&](const Proposal& each) {
-            return std::any_of(again.begin(), again.end(),
-                               [&](const Proposal& one) { return one.token == each.token; });
-        });
-        for (const Proposal& proposal : again) on_end_proposal(Json::parse(proposal.head));
-        return pump();
-    }
+    if (action == "continue") return go_on_telling(head);
     if (action == "replicas") return replace_replicas(head);
     if (action == "input" || action == "signal") return take_input(head, std::move(data));
-    if (action == "accept") {
-        const std::uint64_t token = head.value("token", std::uint64_t{0});
-        for (const Proposal& proposal : proposals_) {
-            if (proposal.token != token || head.contains("error")) continue;
-            if (Json::parse(proposal.head).value("event", "") == "propose-end") ended_ = true;
-        }
-        std::erase_if(proposals_, [&](const Proposal& each) { return each.token == token; });
-    }
+    if (action == "accept") on_accepted(head);
     if (socket_) socket_->send(head, std::move(data));
+}
+
+/// The link is back: what the deployer lacks, and what it has not answered, is told again.
+void HostedRun::go_on_telling(const Json& head) {
+    connected_ = true;
+    sent_output_bytes_ = head.value("output", sent_output_bytes_);
+    std::deque<Proposal> ends;  // That could not reach the deployer.
+    for (const Proposal& proposal : proposals_) {
+        if (proposal.ready) outbox_.push_back({proposal.head, {}, proposal.output_bytes});
+        if (proposal.is_end && !proposal.ready) ends.push_back(proposal);
+    }
+    std::erase_if(proposals_, [](const Proposal& each) { return each.is_end && !each.ready; });
+    for (const Proposal& end : ends) on_end_proposal(Json::parse(end.head));
+    pump();
+}
+
+void HostedRun::on_accepted(const Json& head) {
+    const auto found = std::find_if(
+        proposals_.begin(), proposals_.end(),
+        [&](const Proposal& each) { return each.token == head.value("token", std::uint64_t{0}); });
+    if (found == proposals_.end()) return;
+    if (found->is_end && !head.contains("error")) ended_ = true;
+    proposals_.erase(found);
 }
 
 /// What the deployer has sent already is not given twice.
@@ -396,27 +379,20 @@ void HostedRun::take_input(const Json& head, Bytes data) {
 
 /// A replica that came in for a lost one gets the last generation at once.
 void HostedRun::replace_replicas(const Json& head) {
+    const std::vector<PeerId> known =
+        std::exchange(order_.replicas, peers_from_json(head.value("peers", Json::array())));
     std::vector<PeerId> fresh;
-    std::vector<PeerId> all;
-    for (const Json& text : head.value("peers", Json::array())) {
-        const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
-        if (!peer) continue;
-        all.push_back(*peer);
-        const auto& known = order_.replicas;
-        if (std::find(known.begin(), known.end(), *peer) == known.end()) fresh.push_back(*peer);
+    for (const PeerId& peer : order_.replicas) {
+        if (std::find(known.begin(), known.end(), peer) == known.end()) fresh.push_back(peer);
     }
-    order_.replicas = all;
     if (fresh.empty() || !last_) return;
     replicas_.replicate(
         order_.record.id, *last_, fresh,
         [this, alive = alive_, generation = last_->generation](const Replicas::Outcome& outcome) {
             if (!*alive) return;
-            Json event = {
-                {"event", "replicated"}, {"generation", generation}, {"replicas", Json::array()}};
-            for (const PeerId& peer : outcome.durable) {
-                event["replicas"].push_back(peer.to_string());
-            }
-            tell(event);
+            tell({{"event", "replicated"},
+                  {"generation", generation},
+                  {"replicas", peers_to_json(outcome.durable)}});
         });
 }
 

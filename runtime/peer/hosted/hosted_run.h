@@ -19,6 +19,7 @@
 #include "runtime/peer/local/local_socket.h"
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/replicas.h"
+#include "runtime/peer/mesh/run_messages.h"
 #include "runtime/peer/vc_record.h"
 
 namespace ppdsm {
@@ -52,6 +53,7 @@ public:
     void on_command(const nlohmann::json& head, Bytes data);
     void on_deployer_linked();
     void on_deployer_unlinked() { connected_ = false; }
+    void on_link_drained() { pump(); }
     /// Kills the program and its executor.
     void stop(const std::string& why);
 
@@ -65,6 +67,7 @@ private:
         std::uint64_t token = 0;
         std::string head;
         std::uint64_t output_bytes = 0;  ///< That it must have first.
+        bool is_end = false;             ///< Of the run.
         bool ready = false;              ///< The replicas have it.
     };
     struct Outgoing {
@@ -85,8 +88,10 @@ private:
     void tell(const nlohmann::json& head, Bytes data = {});
     void pump();
     void ship_output();
-    void send_event(const std::string& head, Bytes data);
+    [[nodiscard]] Incarnation incarnation() const { return {order_.record.id, order_.epoch}; }
     void on_executor_ended();
+    void go_on_telling(const nlohmann::json& head);
+    void on_accepted(const nlohmann::json& head);
     void take_input(const nlohmann::json& head, Bytes data);
     void replace_replicas(const nlohmann::json& head);
 
@@ -114,7 +119,6 @@ private:
     bool reading_ = false;
     bool connected_ = true;
     bool ended_ = false;  ///< The deployer has accepted the end.
-    Timer pump_timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

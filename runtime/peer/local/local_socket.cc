@@ -67,7 +67,6 @@ void LocalSocket::send(const Json& head, Bytes data, std::vector<OwnedFd> fds) {
         // That the other side is gone is told by reading, after what it had still to say.
         if (sent || sent.error().code() != Code::kOverloaded) return;
     }
-    waiting_bytes_ += message.head.size() + message.data.size();
     waiting_.push_back(std::move(message));
     watch();
 }
@@ -77,7 +76,6 @@ void LocalSocket::flush() {
         const LocalMessage& next = waiting_.front();
         const Status sent = send_message(fd_, next);
         if (!sent && sent.error().code() == Code::kOverloaded) break;
-        waiting_bytes_ -= next.head.size() + next.data.size();
         waiting_.pop_front();
     }
     watch();

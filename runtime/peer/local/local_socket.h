@@ -37,7 +37,6 @@ public:
 
     void listen(Callbacks callbacks);
     void send(const nlohmann::json& head, Bytes data = {}, std::vector<OwnedFd> fds = {});
-    [[nodiscard]] std::size_t waiting_bytes() const { return waiting_bytes_; }
 
 private:
     void on_ready(int events);
@@ -49,7 +48,6 @@ private:
     Poller poller_;
     Callbacks callbacks_;
     std::deque<LocalMessage> waiting_;
-    std::size_t waiting_bytes_ = 0;
     bool closed_ = false;
 };
 

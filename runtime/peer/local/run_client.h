@@ -34,13 +34,12 @@ public:
     void forward_signal(int signal) override;
     void kill(std::string reason) override;
     void checkpoint(CheckpointDone done) override;
-    /// Asks the other side; status() says what was last answered.
-    void ask_status(std::function<void(const Result<nlohmann::json>&)> done);
 
     [[nodiscard]] const VcRecord& record() const override { return record_; }
     [[nodiscard]] const InputJournal& input() const override { return input_; }
     [[nodiscard]] const OutputLog& output() const override { return output_; }
     [[nodiscard]] const RunStatistics& statistics() const override { return statistics_; }
+    /// Empty: who carries it out says it to those that ask there.
     [[nodiscard]] nlohmann::json status() const override;
 
 private:
@@ -61,7 +60,6 @@ private:
     using Answered = std::function<void(const Result<nlohmann::json>&)>;
     std::map<std::uint64_t, Answered> asked_;
     std::uint64_t next_token_ = 1;
-    std::string last_status_ = "{}";
     Callbacks callbacks_;
     LocalSocket socket_;
 };

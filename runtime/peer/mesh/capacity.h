@@ -27,7 +27,7 @@ struct Capacity {
 Bytes encode_capacity(const Capacity& capacity);
 Result<Capacity> decode_capacity(ByteView bytes);
 
-/// Blocks for about 50 ms: the best of several short runs, so that one preemption does not count.
+/// Blocks for about 50 ms: the median of several short runs, so that one preemption does not count.
 double measure_speed();
 /// Memory and load as they are now.
 void read_machine(Capacity& capacity);

@@ -223,10 +223,7 @@ Result<Json> Daemon::edit_trust(const Json& request) {
     Json entries = Json::array();
     for (const TrustEntry& entry : mesh_->trust().entries()) {
         if (entry.removed) continue;
-        const Member* member = nullptr;
-        for (const Member* each : mesh_->members()) {
-            if (each->id == entry.key.id()) member = each;
-        }
+        const Member* member = mesh_->find(entry.key.id());
         entries.push_back({{"id", entry.key.id().to_string()},
                            {"name", bytes_to_utf8(member != nullptr ? member->name : entry.name)},
                            {"added_unix_ms", entry.added_unix_ms},
@@ -285,10 +282,7 @@ Result<Json> Daemon::show(const std::string& peer) const {
         json["last_refusal"] = mesh_->last_refusal();
         return json;
     }
-    for (const Member* member : mesh_->members()) {
-        if (member->id == id) return describe_member(*member);
-    }
-    return fail(Code::kNotFound, "no peer is called " + peer);
+    return describe_member(*mesh_->find(id));
 }
 
 }  // namespace ppdsm

@@ -42,7 +42,6 @@ public:
     /// Tells the mesh, ends what is hosted, stops the loop.
     void stop();
     [[nodiscard]] Mesh& mesh() { return *mesh_; }
-    [[nodiscard]] const Home& home() const { return home_; }
 
 private:
     struct Client {

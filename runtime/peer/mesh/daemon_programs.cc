@@ -38,8 +38,7 @@ bool is_shared(const std::filesystem::path& path, const std::vector<std::string>
     if (error) return false;
     return std::any_of(shared.begin(), shared.end(), [&](const std::string& directory) {
         const auto top = std::filesystem::canonical(directory, error);
-        return !error &&
-               std::mismatch(top.begin(), top.end(), real.begin(), real.end()).first == top.end();
+        return !error && is_within(real, top);
     });
 }
 
@@ -278,6 +277,11 @@ void Daemon::listen_for_programs() {
             is_open ? run->on_deployer_linked() : run->on_deployer_unlinked();
         }
     });
+    mesh_->watch_drained([this](const PeerId& peer) {
+        for (auto& [vc, run] : hosted_) {
+            if (run->deployer() == peer) run->on_link_drained();
+        }
+    });
     mesh_->watch_members([this](const Member&, std::optional<MemberState>, const std::string&) {
         // Not from within the membership's step.
         if (std::exchange(members_changed_, true)) return;
@@ -398,12 +402,7 @@ Status Daemon::on_event(const PeerId& from, const Frame& frame) {
     }
     if (head.value("event", "") != "hosting") return {};
     // Nothing here wants it any more.
-    wire::CommandT fence;
-    fence.vc = event.vc;
-    fence.epoch = event.epoch;
-    fence.head = Json{{"do", "fence"}, {"why", "its deployer has ended it"}}.dump();
-    (void)mesh_->send(from, Priority::kBulk, MessageType::kCommand, 0,
-                      encode_message<wire::Command>(fence));
+    fence(*mesh_, from, {event.vc, event.epoch}, "its deployer has ended it");
     return {};
 }
 

@@ -13,6 +13,7 @@
 #include "dsm/wire/codec.h"
 #include "messages_generated.h"
 #include "runtime/peer/fault_point.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -20,10 +21,8 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr int kFailedExitCode = 125;
 constexpr std::uint64_t kInputPieceBytes = std::uint64_t{64} << 10;
 constexpr std::uint64_t kMaxUnsentInputBytes = std::uint64_t{1} << 20;
-constexpr std::uint32_t kMaxFailures = 5;
 constexpr std::uint64_t kRetryMs = 1'000;
 constexpr std::uint64_t kGraceMs = 5'000;
 
@@ -76,10 +75,7 @@ Status Deployment::load_placement() {
     if (const Result<PeerId> worker = PeerId::parse(json.value("worker", "")); worker) {
         worker_ = *worker;
     }
-    for (const Json& text_id : json.value("holders", Json::array())) {
-        const Result<PeerId> holder = PeerId::parse(text_id.get<std::string>());
-        if (holder) holders_.push_back(*holder);
-    }
+    holders_ = peers_from_json(json.value("holders", Json::array()));
     if (const std::string host = json.value("made_on", ""); !host.empty()) {
         const Json made_on = Json::parse(host, nullptr, false);
         HostRecord record;
@@ -92,9 +88,9 @@ Status Deployment::load_placement() {
     return {};
 }
 
-Status Deployment::save_placement() const {
-    Json json = {{"worker", worker_ ? worker_->to_string() : ""}, {"holders", Json::array()}};
-    for (const PeerId& holder : holders_) json["holders"].push_back(holder.to_string());
+std::string Deployment::encode_placement() const {
+    Json json = {{"worker", worker_ ? worker_->to_string() : ""},
+                 {"holders", peers_to_json(holders_)}};
     if (made_on_) {
         json["made_on"] = Json{{"machine", made_on_->machine},
                                {"criu", made_on_->criu_version},
@@ -102,7 +98,15 @@ Status Deployment::save_placement() const {
                                {"features", made_on_->cpu_features}}
                               .dump();
     }
-    return replace_file(paths_.placement(), as_bytes(json.dump(1) + "\n"), 0600);
+    return json.dump(1) + "\n";
+}
+
+void Deployment::note_placement() {
+    job([path = paths_.placement(),
+         text = encode_placement()] { return replace_file(path, as_bytes(text), 0600); },
+        [this](const Status& noted) {
+            if (!noted) services_.log->error("vc={} {}", paths_.id(), noted.error().message());
+        });
 }
 
 /// Work that blocks, one piece at a time; the next waits.
@@ -209,7 +213,9 @@ void Deployment::deploy(const PeerId& worker) {
     worker_ = worker;
     replicas_ = services_.choose_replicas(worker, record_);
     Result<DeployOrder> order = make_order();
-    Status noted = order ? save_placement() : Status(fail(order.error()));
+    const Status noted = order
+                             ? replace_file(paths_.placement(), as_bytes(encode_placement()), 0600)
+                             : Status(fail(order.error()));
     if (!noted) {
         return conclude({.exit_code = kFailedExitCode, .failure = noted.error().message()});
     }
@@ -301,22 +307,15 @@ void Deployment::update_replicas() {
     std::vector<PeerId> wanted = services_.choose_replicas(*worker_, record_);
     if (wanted == replicas_) return;
     replicas_ = std::move(wanted);
-    Json peers = Json::array();
-    for (const PeerId& peer : replicas_) peers.push_back(peer.to_string());
-    command({{"do", "replicas"}, {"peers", peers}});
+    command({{"do", "replicas"}, {"peers", peers_to_json(replicas_)}});
 }
 
 // What the user asks.
 
+Incarnation Deployment::incarnation() const { return {paths_.id(), commits_.state().epoch}; }
+
 void Deployment::command(const Json& head, Bytes data) {
-    if (!worker_) return;
-    wire::CommandT message;
-    message.vc = paths_.id();
-    message.epoch = commits_.state().epoch;
-    message.head = head.dump();
-    message.data = std::move(data);
-    (void)services_.mesh.send(*worker_, Priority::kBulk, MessageType::kCommand, 0,
-                              encode_message<wire::Command>(message));
+    if (worker_) send_command(services_.mesh, *worker_, incarnation(), head, std::move(data));
 }
 
 /// What the journal holds and the worker has not had.
@@ -407,8 +406,7 @@ void Deployment::brief(RunObserver& observer) {
 }
 
 Json Deployment::status() const {
-    Json json = Json::parse(worker_status_, nullptr, false);
-    if (!json.is_object()) json = Json::object();
+    Json json;
     const GenerationRecord* last = commits_.state().last();
     const char* state = "running";
     switch (phase_) {
@@ -425,8 +423,7 @@ Json Deployment::status() const {
     json["restores"] = statistics_.restores;
     json["peer"] = worker_ ? bytes_to_utf8(services_.mesh.describe(*worker_)) : "-";
     json["peer_id"] = worker_ ? worker_->to_string() : "";
-    json["replicas"] = Json::array();
-    for (const PeerId& holder : holders_) json["replicas"].push_back(holder.to_string());
+    json["replicas"] = peers_to_json(holders_);
     if (!waiting_why_.empty()) json["waiting"] = waiting_why_;
     return json;
 }

@@ -21,6 +21,7 @@
 #include "runtime/peer/mesh/capacity.h"
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/replicas.h"
+#include "runtime/peer/mesh/run_messages.h"
 #include "runtime/peer/run.h"
 
 namespace ppdsm {
@@ -79,12 +80,16 @@ public:
     [[nodiscard]] nlohmann::json status() const override;
 
 private:
+    /// Of workers without a new generation in between.
+    static constexpr std::uint32_t kMaxFailures = 5;
+
     enum class Phase { kWaiting, kDeploying, kRunning, kEnding, kEnded };
 
     Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
                OutputLog output, InputJournal input);
     Status load_placement();
-    Status save_placement() const;
+    [[nodiscard]] std::string encode_placement() const;
+    void note_placement();
     void place();
     void deploy(const PeerId& worker);
     Result<DeployOrder> make_order();
@@ -99,6 +104,7 @@ private:
     void on_progress(const std::string& event, const nlohmann::json& head, ByteView data);
     Status write_files(const GenerationRecord& files);
     void conclude(Outcome outcome);
+    [[nodiscard]] Incarnation incarnation() const;
     void command(const nlohmann::json& head, Bytes data = {});
     void answer(std::uint64_t token, const Status& status);
     void send_input();
@@ -137,7 +143,6 @@ private:
     std::optional<Outcome> outcome_;
     std::map<std::uint64_t, CheckpointDone> checkpoints_;
     std::uint64_t next_token_ = 1;
-    std::string worker_status_ = "{}";
     bool busy_ = false;
     std::vector<std::function<void()>> after_job_;
     std::optional<HostRecord> made_on_;

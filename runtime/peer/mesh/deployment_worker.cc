@@ -6,8 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "dsm/base/byte_text.h"
-#include "dsm/wire/codec.h"
-#include "messages_generated.h"
 #include "runtime/peer/checkpointer.h"
 #include "runtime/peer/fault_point.h"
 #include "runtime/peer/mesh/deployment.h"
@@ -19,8 +17,7 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr int kFailedExitCode = 125;
-constexpr std::uint32_t kMaxFailures = 5;
+constexpr const char* kTakenOver = "another incarnation has taken over";
 
 }  // namespace
 
@@ -29,13 +26,7 @@ void Deployment::on_event(const PeerId& from, std::uint64_t epoch, const Json& h
     if (event == "hosting") return on_hosting(from, epoch, head);
     if (epoch != commits_.state().epoch || !worker_ || from != *worker_) {
         // Of an incarnation that was given up: it is told so, and nothing of it counts.
-        wire::CommandT fence;
-        fence.vc = paths_.id();
-        fence.epoch = epoch;
-        fence.head = Json{{"do", "fence"}, {"why", "another incarnation has taken over"}}.dump();
-        (void)services_.mesh.send(from, Priority::kBulk, MessageType::kCommand, 0,
-                                  encode_message<wire::Command>(fence));
-        return;
+        return fence(services_.mesh, from, {paths_.id(), epoch}, kTakenOver);
     }
     if (phase_ == Phase::kEnding || phase_ == Phase::kEnded) return;
     if (event == "propose") return on_proposal(head);
@@ -49,22 +40,13 @@ void Deployment::on_event(const PeerId& from, std::uint64_t epoch, const Json& h
 void Deployment::on_hosting(const PeerId& from, std::uint64_t epoch, const Json& head) {
     const bool is_current = epoch == commits_.state().epoch && worker_ && from == *worker_ &&
                             (phase_ == Phase::kRunning || phase_ == Phase::kDeploying);
-    wire::CommandT answer;
-    answer.vc = paths_.id();
-    answer.epoch = epoch;
-    if (!is_current) {
-        answer.head = Json{{"do", "fence"}, {"why", "another incarnation has taken over"}}.dump();
-    } else {
-        phase_ = Phase::kRunning;
-        sent_input_bytes_ = head.value("input_bytes", std::uint64_t{0});
-        taken_input_bytes_ = sent_input_bytes_;
-        sent_signals_ = head.value("input_signals", std::uint64_t{0});
-        sent_input_end_ = false;
-        answer.head = Json{{"do", "continue"}, {"output", output_.size_bytes()}}.dump();
-    }
-    (void)services_.mesh.send(from, Priority::kBulk, MessageType::kCommand, 0,
-                              encode_message<wire::Command>(answer));
-    if (!is_current) return;
+    if (!is_current) return fence(services_.mesh, from, {paths_.id(), epoch}, kTakenOver);
+    phase_ = Phase::kRunning;
+    sent_input_bytes_ = head.value("input_bytes", std::uint64_t{0});
+    taken_input_bytes_ = sent_input_bytes_;
+    sent_signals_ = head.value("input_signals", std::uint64_t{0});
+    sent_input_end_ = false;
+    command({{"do", "continue"}, {"output", output_.size_bytes()}});
     send_input();
     if (kill_reason_) command({{"do", "kill"}, {"reason", bytes_to_utf8(*kill_reason_)}});
     notify([](RunObserver& observer) { observer.on_started(0); });
@@ -98,17 +80,17 @@ void Deployment::on_proposal(const Json& head) {
     if (record->output_bytes > output_.size_bytes()) {
         return answer(token, fail(Code::kUnavailable, "its output has not come"));
     }
-    std::vector<PeerId> holders{*worker_};
-    for (const Json& text : head.value("replicas", Json::array())) {
-        const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
-        if (peer) holders.push_back(*peer);
-    }
+    std::vector<PeerId> holders = peers_from_json(head.value("replicas", Json::array()));
+    holders.push_back(*worker_);
     const std::uint64_t epoch = commits_.state().epoch;
     job(
         [this, record = *record]() -> Status {
             const GenerationRecord* last = commits_.state().last();
             // Told again after the link had gone: it is true already.
-            if (last != nullptr && last->generation == record.generation) return {};
+            if (last != nullptr && last->generation == record.generation &&
+                last->manifest == record.manifest) {
+                return {};
+            }
             PPDSM_TRY(output_.sync());
             fault_point("deployer-commit");
             PPDSM_TRY(commits_.commit(record));
@@ -121,17 +103,11 @@ void Deployment::on_proposal(const Json& head) {
             if (!committed) return;
             failures_ = 0;
             holders_ = holders;
-            if (worker_) {
-                for (const Member* member : services_.mesh.members()) {
-                    if (member->id != *worker_) continue;
-                    if (const auto capacity = decode_capacity(member->advert); capacity) {
-                        made_on_ = capacity->host;
-                    }
-                }
+            if (const Member* maker = services_.mesh.find(holders.back()); maker != nullptr) {
+                const Result<Capacity> capacity = decode_capacity(maker->advert);
+                if (capacity) made_on_ = capacity->host;
             }
-            if (const Status noted = save_placement(); !noted) {
-                services_.log->error("vc={} {}", paths_.id(), noted.error().message());
-            }
+            note_placement();
             statistics_.add(record);
             notify([&](RunObserver& observer) { observer.on_committed(record); });
             release(record.output_bytes);
@@ -269,16 +245,12 @@ void Deployment::on_progress(const std::string& event, const Json& head, ByteVie
     } else if (event == "preview") {
         const Stream stream = head.value("stream", 1) == 2 ? Stream::kStderr : Stream::kStdout;
         notify([&](RunObserver& o) { o.on_preview(stream, data); });
-    } else if (event == "answer" && head.contains("status")) {
-        worker_status_ = head["status"].dump();
     } else if (event == "replicated") {
-        for (const Json& text : head.value("replicas", Json::array())) {
-            const Result<PeerId> peer = PeerId::parse(text.get<std::string>());
-            const bool new_one =
-                peer && std::find(holders_.begin(), holders_.end(), *peer) == holders_.end();
-            if (new_one) holders_.push_back(*peer);
+        for (const PeerId& peer : peers_from_json(head.value("replicas", Json::array()))) {
+            const bool is_new = std::find(holders_.begin(), holders_.end(), peer) == holders_.end();
+            if (is_new) holders_.push_back(peer);
         }
-        (void)save_placement();
+        note_placement();
     }
 }
 

@@ -80,7 +80,7 @@ Result<std::unique_ptr<Mesh>> Mesh::start(Loop& loop, Setup setup) {
     PPDSM_ASSIGN(Invitations invitations, Invitations::open(setup.home / "invites.json"));
     PPDSM_ASSIGN(const std::uint64_t instance, next_instance(setup.home / "instance"));
     std::unique_ptr<Mesh> mesh(new Mesh(loop, std::move(setup), std::move(key), std::move(tls),
-                                        std::move(trust), std::move(invitations), instance));
+                                        std::move(trust), std::move(invitations)));
     PPDSM_ASSIGN(mesh->listener_,
                  LinkListener::listen(
                      loop, mesh->tls_, mesh->setup_.listen,
@@ -108,7 +108,7 @@ Result<std::unique_ptr<Mesh>> Mesh::start(Loop& loop, Setup setup) {
 }
 
 Mesh::Mesh(Loop& loop, Setup setup, PeerKey key, TlsContext tls, Trust trust,
-           Invitations invitations, std::uint64_t /*instance*/)
+           Invitations invitations)
     : loop_(loop),
       setup_(std::move(setup)),
       key_(std::move(key)),
@@ -214,6 +214,10 @@ void Mesh::leave() {
     step(membership::Leave{});
 }
 
+const Member* Mesh::find(const PeerId& id) const {
+    return id == key_.id() ? &self() : membership_->find(id);
+}
+
 bool Mesh::is_alive(const PeerId& peer) const {
     if (peer == self().id) return true;
     const Member* member = membership_->find(peer);
@@ -298,6 +302,10 @@ void Mesh::adopt(std::unique_ptr<Link> link) {
     line.link = std::move(link);
     line.link->listen(
         {.on_frame = [this, id](Frame frame) { return on_frame(id, std::move(frame)); },
+         .on_drained =
+             [this, id] {
+                 if (on_drained_) on_drained_(lines_.at(id).link->peer());
+             },
          .on_closed = [this, id](const Error& why, bool) { on_link_closed(id, why); }});
     greet(line);
 }

@@ -42,8 +42,15 @@ public:
         on_link_ = std::move(on_link);
     }
 
+    /// Bulk messages to that peer have room again.
+    void watch_drained(std::function<void(const PeerId&)> on_drained) {
+        on_drained_ = std::move(on_drained);
+    }
+
     [[nodiscard]] const Member& self() const { return membership_->self(); }
     [[nodiscard]] std::vector<const Member*> members() const { return membership_->members(); }
+    /// Ourselves too; null: nobody has that id.
+    [[nodiscard]] const Member* find(const PeerId& id) const;
     /// By id, by the beginning of one, or by name; kNotFound, kInvalid when it is not clear.
     [[nodiscard]] Result<PeerId> resolve(const std::string& text) const;
     /// "name (abcd-efgh)", for people.
@@ -92,8 +99,8 @@ private:
     };
     struct Joining;
 
-    Mesh(Loop& loop, Setup setup, PeerKey key, TlsContext tls, Trust trust, Invitations invitations,
-         std::uint64_t instance);
+    Mesh(Loop& loop, Setup setup, PeerKey key, TlsContext tls, Trust trust,
+         Invitations invitations);
     Status judge(const PublicKey& key, LinkPurpose purpose);
     void dial(const PeerId& peer);
     void dial_endpoint(const Endpoint& endpoint, std::optional<PeerId> expected,
@@ -139,6 +146,7 @@ private:
     Timer acquaintance_timer_;
     OnMember on_member_;
     std::function<void(const PeerId&, bool)> on_link_;
+    std::function<void(const PeerId&)> on_drained_;
     Timer timer_;
     bool left_ = false;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

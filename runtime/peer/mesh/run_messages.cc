@@ -1,0 +1,55 @@
+#include "runtime/peer/mesh/run_messages.h"
+
+#include <nlohmann/json.hpp>
+
+#include "dsm/base/byte_text.h"
+#include "dsm/wire/codec.h"
+#include "messages_generated.h"
+
+namespace ppdsm {
+
+using Json = nlohmann::json;
+
+void send_command(Mesh& mesh, const PeerId& worker, const Incarnation& to, const Json& head,
+                  Bytes data) {
+    wire::CommandT message;
+    message.vc = to.vc;
+    message.epoch = to.epoch;
+    message.head = head.dump();
+    message.data = std::move(data);
+    (void)mesh.send(worker, Priority::kBulk, MessageType::kCommand, 0,
+                    encode_message<wire::Command>(message));
+}
+
+void fence(Mesh& mesh, const PeerId& worker, const Incarnation& to, const std::string& why) {
+    send_command(mesh, worker, to, {{"do", "fence"}, {"why", bytes_to_utf8(why)}});
+}
+
+void send_event(Mesh& mesh, const PeerId& deployer, const Incarnation& from, std::string head,
+                Bytes data) {
+    wire::EventT message;
+    message.vc = from.vc;
+    message.epoch = from.epoch;
+    message.head = std::move(head);
+    message.data = std::move(data);
+    (void)mesh.send(deployer, Priority::kBulk, MessageType::kEvent, 0,
+                    encode_message<wire::Event>(message));
+}
+
+Json peers_to_json(const std::vector<PeerId>& peers) {
+    Json list = Json::array();
+    for (const PeerId& peer : peers) list.push_back(peer.to_string());
+    return list;
+}
+
+std::vector<PeerId> peers_from_json(const Json& list) {
+    std::vector<PeerId> peers;
+    for (const Json& text : list) {
+        const Result<PeerId> peer =
+            text.is_string() ? PeerId::parse(text.get<std::string>()) : fail(Code::kInvalid, "");
+        if (peer) peers.push_back(*peer);
+    }
+    return peers;
+}
+
+}  // namespace ppdsm

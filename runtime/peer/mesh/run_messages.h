@@ -1,0 +1,31 @@
+// What deployer and worker of a run say to each other, as both sides write it.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "runtime/peer/mesh/mesh.h"
+
+namespace ppdsm {
+
+/// One incarnation of a VC.
+struct Incarnation {
+    std::string vc;
+    std::uint64_t epoch = 0;
+};
+
+/// To the worker that runs it.
+void send_command(Mesh& mesh, const PeerId& worker, const Incarnation& to,
+                  const nlohmann::json& head, Bytes data = {});
+/// Ends it, whatever it is doing: nothing that it says counts any more.
+void fence(Mesh& mesh, const PeerId& worker, const Incarnation& to, const std::string& why);
+/// To the deployer.
+void send_event(Mesh& mesh, const PeerId& deployer, const Incarnation& from, std::string head,
+                Bytes data);
+
+/// Peers as a list in such a message; what is no id is left out.
+nlohmann::json peers_to_json(const std::vector<PeerId>& peers);
+std::vector<PeerId> peers_from_json(const nlohmann::json& list);
+
+}  // namespace ppdsm
