@@ -227,7 +227,7 @@ void Deployment::on_members_changed() {
 
 void Deployment::update_replicas() {
     std::vector<PeerId> wanted = choose_replicas(*worker_);
-    if (move_ && std::find(wanted.begin(), wanted.end(), move_->target) == wanted.end()) {
+    if (move_ && !contains(wanted, move_->target)) {
         wanted.push_back(move_->target);
     }
     if (wanted == replicas_) return;
