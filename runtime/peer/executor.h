@@ -84,6 +84,13 @@ public:
         std::filesystem::path libexec;  ///< Where ppdsm-warden and ppdsm-init lie.
         std::optional<CriuInstallation> criu;
         std::string criu_problem;  ///< Why there is none.
+        /// Of a program whose home is elsewhere: what it is shown, and who gives an incarnation's
+        /// file server its end of a fresh channel (criu-glue/sandbox/file_channel.h).
+        struct RemoteFiles {
+            ViewPlan plan;
+            std::function<Result<OwnedFd>()> open_channel;
+        };
+        std::optional<RemoteFiles> remote_files = {};
     };
 
     /// Takes the VC's lock and opens its journals.

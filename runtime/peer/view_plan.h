@@ -52,6 +52,9 @@ struct ViewPlan {
 /// kInvalid: an exposure that cannot be.
 Result<ViewPlan> plan_view(const VcRecord& record, const Home& home);
 
+/// Absolute, without empty names, "." and "..".
+bool is_clean_path(const std::string& path);
+
 /// JSON.
 std::string encode_plan(const ViewPlan& plan);
 /// kCorrupt: not a plan, or one whose paths are not absolute, clean and different.

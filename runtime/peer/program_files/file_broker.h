@@ -31,6 +31,8 @@ public:
         std::filesystem::path catalog;
         /// The owner is this very daemon: system files are given as they are, without a copy.
         FileOwner* owner_here = nullptr;
+        /// A system file of which this host has an equal one at the same path is copied from there.
+        bool use_own_system_files = true;
     };
     /// `cache` and `source` outlive it. Reads the catalog.
     static Result<std::unique_ptr<FileBroker>> open(Loop& loop, FileCache& cache,
@@ -56,6 +58,9 @@ public:
     /// owner is gone.
     void complete_exposures(std::function<void(const Progress&)> progress,
                             std::function<void(Result<Exposures>)> done);
+
+    /// What has been shown so far is durable here, the catalog included: before a commit.
+    void settle(std::function<void(Status)> done);
 
     /// Grows whenever something is shown that was not before: bring the replicas up to date before
     /// the next commit.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "runtime/peer/program_files/file_cache.h"
 
@@ -22,8 +23,18 @@ public:
     /// soon as all pieces are; `durable`: only when the cache keeps it, as a replica needs it.
     void fetch(FileId file, std::optional<FileLayout> layout, bool durable,
                std::function<void(Result<OwnedFd>)> done);
+    /// The same from somewhere else than the source: memory, or this host's own disk. `pieces` is
+    /// called on the loop's thread and calls its argument later; wrong bytes are kCorrupt.
+    using Pieces = std::function<void(std::uint32_t index, std::function<void(Result<Bytes>)>)>;
+    void fetch_from(FileLayout layout, Pieces pieces, bool durable,
+                    std::function<void(Result<OwnedFd>)> done);
+    [[nodiscard]] Pieces from_memory(Bytes content);
+    [[nodiscard]] Pieces from_file(OwnedFd file, FileLayout layout);
+
     /// A replica's: all of these, durably. The first error ends it.
     void fetch_all(std::vector<FileId> files, std::function<void(Status)> done);
+    /// When everything that has been readable so far is durable.
+    void settle(std::function<void(Status)> done);
 
 private:
     struct Impl;
