@@ -9,7 +9,8 @@ namespace ppdsm {
 
 namespace {
 
-constexpr std::size_t kStepsAtOnce = 16;
+/// Contents are made durable in batches of what is complete: many at once cost little more.
+constexpr std::size_t kStepsAtOnce = 128;
 constexpr std::size_t kMostProblems = 1000;
 
 }  // namespace

@@ -55,6 +55,7 @@ struct FileCache::Impl : std::enable_shared_from_this<FileCache::Impl> {
         if (found != pins.end() && --found->second == 0) pins.erase(found);
     }
     void open_content(FileId file, std::function<void(Result<OwnedFd>)> done);
+    void keep_next();
 
     Loop& loop;
     Options options;
@@ -64,6 +65,13 @@ struct FileCache::Impl : std::enable_shared_from_this<FileCache::Impl> {
     std::uint64_t used_bytes = 0;  ///< What comes in included.
     std::uint64_t last_incoming = 0;
     std::unique_ptr<PathIndex> index;
+    /// Complete, and waiting for the batch that makes them durable.
+    struct Keeping {
+        std::shared_ptr<Incoming::Impl> incoming;
+        std::function<void(Status)> done;
+    };
+    std::vector<Keeping> to_keep;
+    bool is_keeping = false;
 };
 
 Status FileCache::Impl::load() {
@@ -197,7 +205,6 @@ struct FileCache::Incoming::Impl : std::enable_shared_from_this<FileCache::Incom
         if (!path.empty()) ::unlink(path.c_str());
     }
     [[nodiscard]] Status write_piece(std::uint32_t index, const Bytes& piece) const;
-    [[nodiscard]] Status keep(const fs::path& final_path) const;
     void become_kept();
 };
 
@@ -208,14 +215,6 @@ Status FileCache::Incoming::Impl::write_piece(std::uint32_t index, const Bytes& 
                                                 index, file.to_string()));
     }
     return write_all_at(fd, piece, index * kPieceBytes);
-}
-
-Status FileCache::Incoming::Impl::keep(const fs::path& final_path) const {
-    PPDSM_TRY(sync_fd(fd));
-    if (::rename(path.c_str(), final_path.c_str()) != 0) {
-        return fail_errno("keep " + final_path.string());
-    }
-    return sync_directory(final_path.parent_path());
 }
 
 void FileCache::Incoming::Impl::become_kept() {
@@ -252,12 +251,41 @@ void FileCache::Incoming::finish(std::function<void(Result<OwnedFd>)> readable,
                 return kept(fail(opened.error()));
             }
             readable(std::move(opened));
-            run_in_pool(
-                loop, [impl, path = impl->cache->path(impl->file)] { return impl->keep(path); },
-                [impl, kept = std::move(kept)](const Status& done) {
-                    if (done) impl->become_kept();
-                    kept(done);
-                });
+            impl->cache->to_keep.push_back({impl, std::move(kept)});
+            impl->cache->keep_next();
+        });
+}
+
+/// All that has become complete while the batch before was synced goes with the next: two syncs of
+/// the file system for any number of files.
+void FileCache::Impl::keep_next() {
+    if (is_keeping || to_keep.empty()) return;
+    is_keeping = true;
+    auto batch = std::make_shared<std::vector<Keeping>>(std::exchange(to_keep, {}));
+    std::vector<std::pair<fs::path, fs::path>> names;
+    for (const Keeping& one : *batch)
+        names.emplace_back(one.incoming->path, path(one.incoming->file));
+    run_in_pool(
+        loop,
+        [batch, names = std::move(names)]() -> Status {
+            const int any = batch->front().incoming->fd.get();
+            if ((batch->size() == 1 ? ::fsync(any) : ::syncfs(any)) != 0) return fail_errno("sync");
+            for (const auto& [from, to] : names) {
+                if (::rename(from.c_str(), to.c_str()) != 0)
+                    return fail_errno("keep " + to.string());
+            }
+            if (batch->size() == 1) return sync_directory(names.front().second.parent_path());
+            return ::syncfs(any) == 0 ? Status() : fail_errno("sync");
+        },
+        [weak = weak_from_this(), batch](const Status& done) {
+            const auto self = weak.lock();
+            if (self == nullptr) return;
+            self->is_keeping = false;
+            for (const Keeping& one : *batch) {
+                if (done) one.incoming->become_kept();
+                one.done(done);
+            }
+            self->keep_next();
         });
 }
 

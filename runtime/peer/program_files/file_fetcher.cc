@@ -17,7 +17,7 @@ namespace {
 /// A piece that is not what it should be is asked for again, so often: sources have several
 /// holders.
 constexpr std::uint32_t kMostTriesAPiece = 3;
-constexpr std::size_t kFilesAtOnce = 16;
+constexpr std::size_t kFilesAtOnce = 128;
 
 }  // namespace
 
@@ -26,7 +26,13 @@ struct FileFetcher::Impl : std::enable_shared_from_this<FileFetcher::Impl> {
         bool durable;
         std::function<void(Result<OwnedFd>)> done;
     };
+    /// Tells a fetch from an earlier one of the same content, whose answers may still come.
+    struct Ticket {
+        FileId file;
+        std::uint64_t serial;
+    };
     struct Fetch {
+        std::uint64_t serial = 0;
         FileLayout layout;
         std::unique_ptr<FileCache::Incoming> incoming;
         std::vector<std::uint32_t> tries;  ///< By piece.
@@ -47,20 +53,26 @@ struct FileFetcher::Impl : std::enable_shared_from_this<FileFetcher::Impl> {
     };
     void fetch(Wanted wanted, Waiter waiter);
     void start(Wanted wanted, Waiter waiter);
-    void begin(FileId file, FileLayout layout);
+    void begin(Ticket ticket, FileLayout layout);
     void ask_for_pieces();
-    void ask(FileId file, std::uint32_t index);
-    void take_piece(FileId file, std::uint32_t index, Result<Bytes> bytes);
-    void piece_written(FileId file, std::uint32_t index, const Status& written);
-    void finish(FileId file);
+    void ask(Ticket ticket, std::uint32_t index);
+    void take_piece(Ticket ticket, std::uint32_t index, Result<Bytes> bytes);
+    void piece_written(Ticket ticket, std::uint32_t index, const Status& written);
+    void finish(Ticket ticket);
     void give(FileId file, bool is_durable);
-    void give_up(FileId file, const Error& error);
+    void give_up(Ticket ticket, const Error& error);
+    [[nodiscard]] Fetch* find(Ticket ticket) {
+        const auto found = fetches.find(ticket.file);
+        const bool is_it = found != fetches.end() && found->second.serial == ticket.serial;
+        return is_it ? &found->second : nullptr;
+    }
 
     Loop& loop;
     FileCache& cache;
     FileSource& source;
     std::unordered_map<FileId, Fetch, FileIdHash> fetches;
-    std::deque<FileId> hungry;  ///< Have pieces that have not been asked for.
+    std::uint64_t last_serial = 0;
+    std::deque<Ticket> hungry;  ///< Have pieces that have not been asked for.
     std::size_t pieces_under_way = 0;
 };
 
@@ -84,99 +96,102 @@ void FileFetcher::Impl::start(Wanted wanted, Waiter waiter) {
         return;
     }
     Fetch& fetch = fetches[file];
+    fetch.serial = ++last_serial;
     fetch.waiting.push_back(std::move(waiter));
     fetch.pieces = std::move(wanted.pieces);
-    if (wanted.layout) return begin(file, *std::move(wanted.layout));
-    source.layout(file, [weak = weak_from_this(), file](Result<FileLayout> answer) {
+    const Ticket ticket{file, fetch.serial};
+    if (wanted.layout) return begin(ticket, *std::move(wanted.layout));
+    source.layout(file, [weak = weak_from_this(), ticket](Result<FileLayout> answer) {
         const auto self = weak.lock();
         if (self == nullptr) return;
-        if (!answer) return self->give_up(file, answer.error());
-        self->begin(file, *std::move(answer));
+        if (!answer) return self->give_up(ticket, answer.error());
+        self->begin(ticket, *std::move(answer));
     });
 }
 
-void FileFetcher::Impl::begin(FileId file, FileLayout layout) {
-    if (!layout.is_sound() || layout.id() != file) {
-        return give_up(file, Error(Code::kCorrupt, "the pieces of content " + file.to_string() +
-                                                       " are not those of its name"));
+void FileFetcher::Impl::begin(Ticket ticket, FileLayout layout) {
+    Fetch* fetch = find(ticket);
+    if (fetch == nullptr) return;
+    if (!layout.is_sound() || layout.id() != ticket.file) {
+        return give_up(ticket,
+                       Error(Code::kCorrupt, "the pieces of content " + ticket.file.to_string() +
+                                                 " are not those of its name"));
     }
     Result<std::unique_ptr<FileCache::Incoming>> incoming = cache.begin(layout);
-    if (!incoming) return give_up(file, incoming.error());
-    Fetch& fetch = fetches.at(file);
-    fetch.incoming = *std::move(incoming);
-    fetch.missing_pieces = layout.pieces.size();
-    fetch.tries.resize(layout.pieces.size());
-    fetch.layout = std::move(layout);
-    if (fetch.missing_pieces == 0) return finish(file);
-    hungry.push_back(file);
+    if (!incoming) return give_up(ticket, incoming.error());
+    fetch->incoming = *std::move(incoming);
+    fetch->missing_pieces = layout.pieces.size();
+    fetch->tries.resize(layout.pieces.size());
+    fetch->layout = std::move(layout);
+    if (fetch->missing_pieces == 0) return finish(ticket);
+    hungry.push_back(ticket);
     ask_for_pieces();
 }
 
 void FileFetcher::Impl::ask_for_pieces() {
     while (!hungry.empty() && pieces_under_way < kMostPiecesUnderWay) {
-        const FileId file = hungry.front();
-        const auto found = fetches.find(file);
-        if (found == fetches.end() ||
-            found->second.next_piece == found->second.layout.pieces.size()) {
+        const Ticket ticket = hungry.front();
+        Fetch* fetch = find(ticket);
+        if (fetch == nullptr || fetch->next_piece == fetch->layout.pieces.size()) {
             hungry.pop_front();
             continue;
         }
-        ask(file, found->second.next_piece++);
+        ask(ticket, fetch->next_piece++);
     }
 }
 
-void FileFetcher::Impl::ask(FileId file, std::uint32_t index) {
+void FileFetcher::Impl::ask(Ticket ticket, std::uint32_t index) {
     ++pieces_under_way;
-    auto take = [weak = weak_from_this(), file, index](Result<Bytes> bytes) {
-        if (const auto self = weak.lock()) self->take_piece(file, index, std::move(bytes));
+    auto take = [weak = weak_from_this(), ticket, index](Result<Bytes> bytes) {
+        if (const auto self = weak.lock()) self->take_piece(ticket, index, std::move(bytes));
     };
-    const Pieces& pieces = fetches.at(file).pieces;
-    pieces ? pieces(index, std::move(take)) : source.piece(file, index, std::move(take));
+    const Pieces& pieces = find(ticket)->pieces;
+    pieces ? pieces(index, std::move(take)) : source.piece(ticket.file, index, std::move(take));
 }
 
-void FileFetcher::Impl::take_piece(FileId file, std::uint32_t index, Result<Bytes> bytes) {
-    const auto found = fetches.find(file);
-    if (found == fetches.end() || !bytes) {
+void FileFetcher::Impl::take_piece(Ticket ticket, std::uint32_t index, Result<Bytes> bytes) {
+    Fetch* fetch = find(ticket);
+    if (fetch == nullptr || !bytes) {
         --pieces_under_way;
-        if (found != fetches.end()) give_up(file, bytes.error());
+        if (fetch != nullptr) give_up(ticket, bytes.error());
         return ask_for_pieces();
     }
-    found->second.incoming->put(index, *std::move(bytes),
-                                [weak = weak_from_this(), file, index](const Status& written) {
-                                    const auto self = weak.lock();
-                                    if (self == nullptr) return;
-                                    --self->pieces_under_way;
-                                    self->piece_written(file, index, written);
-                                    self->ask_for_pieces();
-                                });
+    fetch->incoming->put(index, *std::move(bytes),
+                         [weak = weak_from_this(), ticket, index](const Status& written) {
+                             const auto self = weak.lock();
+                             if (self == nullptr) return;
+                             --self->pieces_under_way;
+                             self->piece_written(ticket, index, written);
+                             self->ask_for_pieces();
+                         });
 }
 
-void FileFetcher::Impl::piece_written(FileId file, std::uint32_t index, const Status& written) {
-    const auto found = fetches.find(file);
-    if (found == fetches.end()) return;
-    Fetch& fetch = found->second;
+void FileFetcher::Impl::piece_written(Ticket ticket, std::uint32_t index, const Status& written) {
+    Fetch* fetch = find(ticket);
+    if (fetch == nullptr) return;
     if (!written) {
         const bool may_try =
-            written.error().code() == Code::kCorrupt && ++fetch.tries[index] < kMostTriesAPiece;
-        return may_try ? ask(file, index) : give_up(file, written.error());
+            written.error().code() == Code::kCorrupt && ++fetch->tries[index] < kMostTriesAPiece;
+        return may_try ? ask(ticket, index) : give_up(ticket, written.error());
     }
-    if (--fetch.missing_pieces == 0) finish(file);
+    if (--fetch->missing_pieces == 0) finish(ticket);
 }
 
-void FileFetcher::Impl::finish(FileId file) {
-    fetches.at(file).incoming->finish(
-        [weak = weak_from_this(), file](Result<OwnedFd> readable) {
+void FileFetcher::Impl::finish(Ticket ticket) {
+    find(ticket)->incoming->finish(
+        [weak = weak_from_this(), ticket](Result<OwnedFd> readable) {
             const auto self = weak.lock();
-            if (self == nullptr || !readable) return;  // The other one is told too.
-            self->fetches.at(file).readable = *std::move(readable);
-            self->give(file, false);
+            Fetch* fetch = self == nullptr ? nullptr : self->find(ticket);
+            if (fetch == nullptr || !readable) return;  // The other one is told too.
+            fetch->readable = *std::move(readable);
+            self->give(ticket.file, false);
         },
-        [weak = weak_from_this(), file](const Status& kept) {
+        [weak = weak_from_this(), ticket](const Status& kept) {
             const auto self = weak.lock();
-            if (self == nullptr) return;
-            if (!kept) return self->give_up(file, kept.error());
-            self->give(file, true);
-            self->fetches.erase(file);
+            if (self == nullptr || self->find(ticket) == nullptr) return;
+            if (!kept) return self->give_up(ticket, kept.error());
+            self->give(ticket.file, true);
+            self->fetches.erase(ticket.file);
         });
 }
 
@@ -205,11 +220,11 @@ void FileFetcher::Impl::give(FileId file, bool is_durable) {
     }
 }
 
-void FileFetcher::Impl::give_up(FileId file, const Error& error) {
-    const auto found = fetches.find(file);
-    if (found == fetches.end()) return;
-    const std::vector<Waiter> waiting = std::move(found->second.waiting);
-    fetches.erase(found);
+void FileFetcher::Impl::give_up(Ticket ticket, const Error& error) {
+    Fetch* fetch = find(ticket);
+    if (fetch == nullptr) return;
+    const std::vector<Waiter> waiting = std::move(fetch->waiting);
+    fetches.erase(ticket.file);
     for (const Waiter& waiter : waiting) waiter.done(fail(error));
 }
 
