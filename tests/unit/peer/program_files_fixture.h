@@ -43,6 +43,17 @@ T await(Loop& loop, Start start) {
     return *std::move(value);
 }
 
+/// Runs the loop until `predicate` holds.
+inline void await_that(Loop& loop, const std::function<bool()>& predicate) {
+    std::unique_ptr<Timer> look;
+    await<bool>(loop, [&](auto done) {
+        look = std::make_unique<Timer>(loop, [&predicate, done] {
+            if (predicate()) done(true);
+        });
+        look->start(0, 2);
+    });
+}
+
 inline Result<ListAnswer> list(Loop& loop, FileSource& source, const std::string& path,
                                std::optional<FileId> known = {}) {
     auto answers = await<std::vector<Result<ListAnswer>>>(
@@ -92,12 +103,16 @@ inline std::string noise(std::size_t size_bytes, std::uint64_t seed = 1) {
 class ProgramFilesTest : public testing::Test {
 protected:
     void SetUp() override {
-        std::string pattern = fs::temp_directory_path() / "ppdsm-test-files-XXXXXX";
+        // Not in /tmp, which programs have one of their own of.
+        std::string pattern = "/var/tmp/ppdsm-test-files-XXXXXX";
         ASSERT_NE(mkdtemp(pattern.data()), nullptr);
         directory_ = pattern;
         fs::create_directories(tree());
     }
-    void TearDown() override { fs::remove_all(directory_); }
+    void TearDown() override {
+        loop_.run();  // Until the pool's jobs are over.
+        fs::remove_all(directory_);
+    }
 
     [[nodiscard]] const fs::path& directory() const { return directory_; }
     /// What home shows, at the same path inside.
@@ -175,6 +190,55 @@ public:
 
 private:
     FileSource* behind_;
+};
+
+/// A source in front of another that lets a test step in: before an answer about a path is passed
+/// on, or instead of it.
+class HookedSource : public FileSource {
+public:
+    explicit HookedSource(FileSource& behind) : behind_(behind) {}
+
+    std::function<void(const std::string& path)> on_listed = [](const auto&) {};
+    std::function<void(const std::string& path)> on_content = [](const auto&) {};
+    std::string held_path;  ///< Its content is not asked for until release().
+
+    void release() {
+        held_path.clear();
+        for (const auto& ask : std::exchange(held_, {})) ask();
+    }
+    [[nodiscard]] bool holds_any() const { return !held_.empty(); }
+
+    void list(std::vector<ListQuery> queries,
+              std::function<void(std::vector<Result<ListAnswer>>)> done) override {
+        behind_.list(queries, [this, queries, done = std::move(done)](auto answers) {
+            for (const ListQuery& query : queries) on_listed(query.path);
+            done(std::move(answers));
+        });
+    }
+    void content(std::string path, FileVersion version,
+                 std::function<void(Result<ContentAnswer>)> done) override {
+        auto ask = [this, path, version, done = std::move(done)] {
+            behind_.content(path, version, [this, path, done](Result<ContentAnswer> answer) {
+                on_content(path);
+                done(std::move(answer));
+            });
+        };
+        if (path == held_path) {
+            held_.emplace_back(std::move(ask));
+        } else {
+            ask();
+        }
+    }
+    void layout(FileId file, std::function<void(Result<FileLayout>)> done) override {
+        behind_.layout(file, std::move(done));
+    }
+    void piece(FileId file, std::uint32_t index, std::function<void(Result<Bytes>)> done) override {
+        behind_.piece(file, index, std::move(done));
+    }
+
+private:
+    FileSource& behind_;
+    std::vector<std::function<void()>> held_;
 };
 
 /// A peer that has a cache and no owner in reach.
