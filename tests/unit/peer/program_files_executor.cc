@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -22,6 +24,8 @@
 
 namespace ppdsm {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct Watch : ExecutorObserver {
     Loop& loop;
@@ -59,6 +63,16 @@ Status hide(const std::vector<std::string>& hidden) {
         if (::mount("none", directory.c_str(), "tmpfs", 0, "mode=0755") != 0) {
             return fail_errno("hide " + directory);
         }
+    }
+    return {};
+}
+
+/// As most systems have it; the node must be made before its user is another.
+Status open_fuse_to_all(const fs::path& node) {
+    if (::mknod(node.c_str(), S_IFCHR | 0666, makedev(10, 229)) != 0 ||
+        ::chmod(node.c_str(), 0666) != 0 ||
+        ::mount(node.c_str(), "/dev/fuse", nullptr, MS_BIND, nullptr) != 0) {
+        return fail_errno("open /dev/fuse to all");
     }
     return {};
 }
@@ -101,7 +115,16 @@ Status run(const std::vector<std::string>& arguments) {
     PPDSM_ASSIGN(setup.record, read_record(setup.paths));
     setup.libexec = arguments.at(2);
     PPDSM_TRY(hide({arguments.begin() + 5, arguments.end()}));
-    PPDSM_TRY(become(static_cast<std::uint32_t>(std::stoul(arguments.at(4)))));
+    // What the program wrote is applied there: a directory of this peer's own.
+    PPDSM_TRY(make_directories(setup.record.working_directory));
+    const auto uid = static_cast<std::uint32_t>(std::stoul(arguments.at(4)));
+    if (uid != 0) {
+        if (::chown(setup.record.working_directory.c_str(), uid, uid) != 0) {
+            return fail_errno("chown");
+        }
+        PPDSM_TRY(open_fuse_to_all(fs::path(arguments.back()) / "fuse"));
+    }
+    PPDSM_TRY(become(uid));
     PPDSM_ASSIGN(const Home home, Home::open());
     Result<CriuInstallation> criu = locate_criu(home.cache());
     if (criu) setup.criu = *criu;
