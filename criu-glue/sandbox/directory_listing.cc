@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 namespace ppdsm {
@@ -29,12 +30,16 @@ timespec from_ns(std::int64_t ns) {
 
 class Writer {
 public:
+    explicit Writer(std::size_t expected_bytes) { bytes_.reserve(expected_bytes); }
+
     template <typename Number>
     void number(Number value) {
         const auto bits = static_cast<std::make_unsigned_t<Number>>(value);
+        std::array<std::uint8_t, sizeof bits> little{};
         for (std::size_t i = 0; i < sizeof bits; ++i) {
-            bytes_.push_back(static_cast<std::uint8_t>(bits >> (8 * i)));
+            little[i] = static_cast<std::uint8_t>(bits >> (8 * i));
         }
+        bytes_.insert(bytes_.end(), little.begin(), little.end());
     }
     void text(std::string_view text) { bytes_.insert(bytes_.end(), text.begin(), text.end()); }
     void attributes(const FileAttributes& a) {
@@ -160,7 +165,8 @@ const ListedEntry* DirectoryListing::find(std::string_view name) const {
 }
 
 Bytes encode_listing(const DirectoryListing& listing) {
-    Writer out;
+    constexpr std::size_t kUsualEntryBytes = 96;
+    Writer out((listing.entries.size() + 1) * kUsualEntryBytes);
     out.text(kMagic);
     out.number(static_cast<std::uint32_t>(listing.entries.size()));
     out.number(std::uint32_t{0});

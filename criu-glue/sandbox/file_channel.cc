@@ -32,6 +32,10 @@ Status FileChannel::send(FileRequest request) {
 }
 
 Status FileChannel::send(FileReply reply) {
+    if (reply.id == kUnasked) {
+        return send({kUnasked, static_cast<std::uint32_t>(reply.kind), std::move(reply.path),
+                     std::move(reply.file)});
+    }
     return send({reply.id, 0, std::move(reply.reason), std::move(reply.file)});
 }
 
@@ -125,7 +129,14 @@ Result<std::optional<FileRequest>> FileChannel::receive_request() {
 Result<std::optional<FileReply>> FileChannel::receive_reply() {
     PPDSM_ASSIGN(std::optional<Message> message, receive());
     if (!message) return std::optional<FileReply>();
-    return FileReply{message->id, std::move(message->fd), std::move(message->text)};
+    if (message->id != kUnasked) {
+        return FileReply{message->id, std::move(message->fd), std::move(message->text), {}, {}};
+    }
+    return FileReply{kUnasked,
+                     std::move(message->fd),
+                     {},
+                     static_cast<FileRequest::Kind>(message->kind),
+                     std::move(message->text)};
 }
 
 }  // namespace ppdsm

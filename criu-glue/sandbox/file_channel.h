@@ -1,6 +1,7 @@
 // The messages between a sandbox's file server and whoever answers it (the peer's daemon), over a
 // SOCK_SEQPACKET pair. Both ends are the same build, so the record is a struct. What is asked for,
-// a listing or a content, is answered by the descriptor of a complete local file.
+// a listing or a content, is answered by the descriptor of a complete local file. What will
+// probably be asked for may be given before.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +25,15 @@ struct FileRequest {
     std::string path;
 };
 
+/// An id of 0: what was given unasked is used now; not to be answered.
+inline constexpr std::uint64_t kUnasked = 0;
+
 struct FileReply {
-    std::uint64_t id = 0;
-    OwnedFd file;        ///< Invalid: it could not be had.
-    std::string reason;  ///< Then: why, for people.
+    std::uint64_t id = 0;  ///< kUnasked: given ahead; `kind` and `path` say what.
+    OwnedFd file;          ///< Invalid: it could not be had.
+    std::string reason;    ///< Then: why, for people.
+    FileRequest::Kind kind = FileRequest::Kind::kList;
+    std::string path;
 };
 
 /// One end. Nothing blocks: what the socket does not take is kept and sent by flush().

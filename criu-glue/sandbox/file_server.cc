@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <functional>
 #include <list>
+#include <map>
 #include <unordered_map>
 
 #include "criu-glue/sandbox/file_channel.h"
@@ -96,6 +97,7 @@ private:
         std::vector<Then> waiting;
     };
     void ask(Node node, FileRequest::Kind kind, Then then);
+    bool take_given(Node node, FileRequest::Kind kind);
     void take_replies();
     Status take(const Asked& asked, FileReply reply);
     void lose_channel(const Error& error);
@@ -105,6 +107,8 @@ private:
     RefusalLog log_;
     OpenContents contents_;
     std::unordered_map<std::uint64_t, Asked> asked_;
+    /// Given before it was asked for.
+    std::map<std::pair<FileRequest::Kind, std::string>, OwnedFd> given_;
     std::uint64_t last_id_ = 0;
     std::optional<std::string> lost_;  ///< Why nobody answers any more.
 };
@@ -128,15 +132,28 @@ void FileServer::ask(Node node, FileRequest::Kind kind, Then then) {
             return;
         }
     }
+    if (take_given(node, kind)) return then(true);
     if (lost_) {
         log_.note_unfetched(tree_.path(node), *lost_);
         return then(false);
     }
     const std::uint64_t id = ++last_id_;
+    static_assert(kUnasked == 0);
     asked_.emplace(id, Asked{node, kind, {}}).first->second.waiting.push_back(std::move(then));
     if (Status sent = channel_.send(FileRequest{id, kind, tree_.path(node)}); !sent) {
         lose_channel(sent.error());
     }
+}
+
+bool FileServer::take_given(Node node, FileRequest::Kind kind) {
+    const auto found = given_.find({kind, tree_.path(node)});
+    if (found == given_.end()) return false;
+    FileReply reply{kUnasked, std::move(found->second), {}, {}, {}};
+    given_.erase(found);
+    if (!take({node, kind, {}}, std::move(reply))) return false;
+    // Whoever gave it learns that it was good for something.
+    if (!lost_) (void)channel_.send(FileRequest{kUnasked, kind, tree_.path(node)});
+    return true;
 }
 
 void FileServer::take_replies() {
@@ -144,6 +161,10 @@ void FileServer::take_replies() {
         Result<std::optional<FileReply>> reply = channel_.receive_reply();
         if (!reply) return lose_channel(reply.error());
         if (!*reply) return;
+        if ((*reply)->id == kUnasked) {
+            given_.insert_or_assign({(*reply)->kind, (*reply)->path}, std::move((*reply)->file));
+            continue;
+        }
         const auto found = asked_.find((*reply)->id);
         if (found == asked_.end()) continue;
         const Asked asked = std::move(found->second);

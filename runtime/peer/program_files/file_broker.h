@@ -29,6 +29,9 @@ public:
         std::string owner;  ///< Whose tree it is, for the cache's index: its peer id.
         /// Beside the VC; kept and replicated with it.
         std::filesystem::path catalog;
+        /// What kind of run it is (its program): what the last of its kind was shown is got ready
+        /// when the channel is attached, while the sandbox is still being made. Empty: of none.
+        std::string habit = {};
         /// The owner is this very daemon: system files are given as they are, without a copy.
         FileOwner* owner_here = nullptr;
         /// A system file of which this host has an equal one at the same path is copied from there.

@@ -23,6 +23,7 @@ namespace {
 
 /// The time of last use is kept as the file's mtime, not more often than this.
 constexpr std::int64_t kUseGrainMs = 60'000;
+constexpr std::uint64_t kMostHabitBytes = std::uint64_t{4} << 20;
 
 tl::unexpected<Error> not_here(FileId file) {
     return fail(Code::kNotFound, "content " + file.to_string() + " is not in the cache");
@@ -44,6 +45,9 @@ struct FileCache::Impl : std::enable_shared_from_this<FileCache::Impl> {
     [[nodiscard]] fs::path path(FileId file) const {
         const std::string name = file.to_string();
         return options.directory / "content" / name.substr(0, 2) / name;
+    }
+    [[nodiscard]] fs::path habit_path(const std::string& kind) const {
+        return options.directory / "habits" / ChunkId::of(as_bytes(kind)).to_string();
     }
     /// Drops what has not been used for longest, until so much fits besides.
     [[nodiscard]] bool make_room(std::uint64_t size_bytes);
@@ -83,6 +87,7 @@ Status FileCache::Impl::load() {
     }
     PPDSM_TRY(remove_tree(incoming));
     PPDSM_TRY(make_directories(incoming, 0700));
+    PPDSM_TRY(make_directories(options.directory / "habits", 0700));
     for (int i = 0; i < 256; ++i) {
         const fs::path directory = options.directory / "content" / fmt::format("{:02x}", i);
         PPDSM_TRY(make_directories(directory, 0700));
@@ -384,6 +389,28 @@ void FileCache::piece(FileId file, std::uint32_t index, std::function<void(Resul
                 },
                 done);
         });
+}
+
+void FileCache::load_habit(const std::string& kind, std::function<void(FileHabit)> done) {
+    run_in_pool(
+        impl_->loop,
+        [path = impl_->habit_path(kind)] {
+            return FileHabit::decode(read_text(path, kMostHabitBytes).value_or(std::string()));
+        },
+        std::move(done));
+}
+
+void FileCache::keep_habit(const std::string& kind, const FileHabit& habit) {
+    const fs::path written =
+        impl_->options.directory / "incoming" / fmt::format("habit-{}", ++impl_->last_incoming);
+    run_in_pool(
+        impl_->loop,
+        [text = habit.encode(), written, path = impl_->habit_path(kind)]() -> Status {
+            PPDSM_ASSIGN(const OwnedFd file, open_file(written, O_WRONLY | O_CREAT | O_EXCL, 0600));
+            PPDSM_TRY(write_all(file, as_bytes(text)));
+            return ::rename(written.c_str(), path.c_str()) == 0 ? Status() : fail_errno("rename");
+        },
+        [](const Status&) {});  // The next program of its kind asks for itself.
 }
 
 std::optional<FileId> FileCache::known_listing(const std::string& owner,

@@ -3,6 +3,7 @@
 //   content/XX/<32 hex>  complete, checked and synced before they got this name
 //   incoming/            being fetched; emptied at the start
 //   index                what was seen at a path: a log of lines, a help only
+//   habits/<32 hex>      what programs of a kind were shown the last time, a help only
 // Any of it may be removed by hand while no daemon runs. What exceeds the bound goes, least
 // recently used first, except what is pinned.
 //
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "dsm/io/loop.h"
+#include "runtime/peer/program_files/file_habit.h"
 #include "runtime/peer/program_files/file_source.h"
 
 namespace ppdsm {
@@ -89,6 +91,10 @@ public:
                                                       const FileVersion& version) const;
     void remember_content(const std::string& owner, const std::string& path,
                           const FileVersion& version, FileId content);
+
+    /// What programs of that kind were shown the last time. `kind`: any text.
+    void load_habit(const std::string& kind, std::function<void(FileHabit)> done);
+    void keep_habit(const std::string& kind, const FileHabit& habit);
 
 private:
     struct Impl;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <list>
 #include <unordered_map>
 #include <utility>
@@ -123,11 +124,10 @@ Result<Bytes> ShownTree::list(const std::string& path) const {
         if (::fstatat(directory, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) continue;
         ListedEntry listed{name, FileAttributes::of(found), {}};
         if (S_ISLNK(found.st_mode)) {
-            listed.link_target.resize(kMostLinkBytes);
-            const ssize_t got = ::readlinkat(directory, name.c_str(), listed.link_target.data(),
-                                             listed.link_target.size());
+            std::array<char, kMostLinkBytes> target;
+            const ssize_t got = ::readlinkat(directory, name.c_str(), target.data(), target.size());
             if (got <= 0 || got == static_cast<ssize_t>(kMostLinkBytes)) continue;
-            listed.link_target.resize(static_cast<std::size_t>(got));
+            listed.link_target.assign(target.data(), static_cast<std::size_t>(got));
         }
         listing.entries.push_back(std::move(listed));
         if (listing.entries.size() > kMostEntries) {

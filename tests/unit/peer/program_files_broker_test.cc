@@ -81,7 +81,7 @@ protected:
         fs::create_symlink("lib/one", tree() / "link");
     }
     FileBroker::Setup setup(const std::string& catalog = "catalog") {
-        return {plan(), "the-owner", directory() / catalog, nullptr, true};
+        return {plan(), "the-owner", directory() / catalog, {}, nullptr, true};
     }
 };
 

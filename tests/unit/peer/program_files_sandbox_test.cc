@@ -50,8 +50,9 @@ protected:
         owner_ = FileOwner::open(loop_, plan_, hashes()).value();
         source_ = std::make_unique<HookedSource>(*owner_);
         cache_ = cache();
-        broker_ = FileBroker::open(loop_, *cache_, *source_,
-                                   {plan_, "the-owner", directory() / "catalog", nullptr, false})
+        broker_ = FileBroker::open(
+                      loop_, *cache_, *source_,
+                      {plan_, "the-owner", directory() / "catalog", "a program", nullptr, false})
                       .value();
     }
     Worker& start(std::vector<std::string> hidden, std::uint64_t kill_after = 0) {

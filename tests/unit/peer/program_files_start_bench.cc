@@ -47,10 +47,10 @@ public:
         auto owner = FileOwner::open(loop_, plan, hashes_).value();
         std::unique_ptr<FileBroker> broker;
         if (remote) {
-            broker =
-                FileBroker::open(loop_, *cache_, *owner,
-                                 {plan, "the-owner", paths.directory / "catalog", nullptr, false})
-                    .value();
+            broker = FileBroker::open(loop_, *cache_, *owner,
+                                      {plan, "the-owner", paths.directory / "catalog",
+                                       arguments.front(), nullptr, false})
+                         .value();
         }
         Worker worker(loop_, broker.get(),
                       {paths, remote ? (directory_ / "plan").string() : "-", {}, 0, 0});
