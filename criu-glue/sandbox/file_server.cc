@@ -32,6 +32,8 @@ constexpr std::uint64_t kMostListingBytes = std::uint64_t{256} << 20;
 /// Descriptors are for reading, and what was read stays in the kernel's pages.
 constexpr std::size_t kMostOpenContents = 768;
 constexpr int kRequestsAtOnce = 32;
+/// The kernel's default is 128, which makes many questions of a compiler's start.
+constexpr const char* kReadAheadKib = "512";
 
 /// The descriptors of contents, the last used ones.
 class OpenContents {
@@ -88,7 +90,7 @@ public:
     /// -1: it cannot be had.
     void need_content(Node node, std::function<void(int fd)> then);
 
-    int serve(fuse_session* session);
+    int serve(fuse_session* session, const std::string& read_ahead);
 
 private:
     struct Asked {
@@ -199,10 +201,11 @@ void FileServer::lose_channel(const Error& error) {
     }
 }
 
-int FileServer::serve(fuse_session* session) {
+int FileServer::serve(fuse_session* session, const std::string& read_ahead) {
     const int device = fuse_session_fd(session);
     ::fcntl(device, F_SETFL, ::fcntl(device, F_GETFL) | O_NONBLOCK);
     fuse_buf buffer{};
+    bool is_tuned = read_ahead.empty();
     while (fuse_session_exited(session) == 0) {
         const short wanted = static_cast<short>(POLLIN | (channel_.has_unsent() ? POLLOUT : 0));
         std::array<pollfd, 2> waits{
@@ -217,6 +220,12 @@ int FileServer::serve(fuse_session* session) {
             if (got == -EINTR) continue;
             if (got <= 0) break;
             fuse_session_process_buf(session, &buffer);
+        }
+        // The answer to the kernel's first request would undo it. Root's to change, and a help
+        // only.
+        if (waits[0].revents != 0 && !std::exchange(is_tuned, true)) {
+            const Result<OwnedFd> setting = open_file(read_ahead, O_WRONLY);
+            if (setting) (void)write_all(*setting, as_bytes(kReadAheadKib));
         }
     }
     std::free(buffer.mem);
@@ -355,6 +364,14 @@ fuse_lowlevel_ops operations() {
     return calls;
 }
 
+/// Of the mount at `path`, whose server need not answer for it.
+std::string read_ahead_setting(const std::string& path) {
+    struct statx info{};
+    if (::statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, 0, &info) != 0) return {};
+    return "/sys/class/bdi/" + std::to_string(info.stx_dev_major) + ":" +
+           std::to_string(info.stx_dev_minor) + "/read_ahead_kb";
+}
+
 /// As many descriptors as we may have.
 void raise_descriptor_limit() {
     rlimit limit{};
@@ -365,7 +382,7 @@ void raise_descriptor_limit() {
 
 }  // namespace
 
-Result<OwnedFd> mount_files(const std::string& path) {
+Result<FileMount> mount_files(const std::string& path) {
     PPDSM_TRY(make_directories(path));
     PPDSM_ASSIGN(OwnedFd device, open_file("/dev/fuse", O_RDWR));
     const std::string options = "fd=" + std::to_string(device.get()) +
@@ -376,10 +393,10 @@ Result<OwnedFd> mount_files(const std::string& path) {
                 options.c_str()) != 0) {
         return fail_errno("mount the owner's files");
     }
-    return device;
+    return FileMount{std::move(device), read_ahead_setting(path)};
 }
 
-void serve_files(OwnedFd device, OwnedFd channel, const std::vector<std::string>& roots,
+void serve_files(FileMount mount, OwnedFd channel, const std::vector<std::string>& roots,
                  RefusalLog log) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     ::prctl(PR_SET_NAME, kFileServerName);
@@ -390,9 +407,9 @@ void serve_files(OwnedFd device, OwnedFd channel, const std::vector<std::string>
     fuse_args options = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());
     fuse_session* session = fuse_session_new(&options, &calls, sizeof calls, &server);
     // A path of this form names a descriptor that is mounted already.
-    const std::string mounted = "/dev/fd/" + std::to_string(device.get());
+    const std::string mounted = "/dev/fd/" + std::to_string(mount.device.get());
     if (session == nullptr || fuse_session_mount(session, mounted.c_str()) != 0) _exit(1);
-    _exit(server.serve(session));
+    _exit(server.serve(session, mount.read_ahead));
 }
 
 }  // namespace ppdsm

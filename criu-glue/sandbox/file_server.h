@@ -23,13 +23,17 @@ namespace ppdsm {
 /// Name of the serving process (comm).
 inline constexpr const char* kFileServerName = "ppdsm-files";
 
-/// Mounts the file system at `path` (kFilesMount), in the caller's mount and user namespace. The
-/// descriptor is that to serve; when its last copy is closed, every use of the mount fails.
-Result<OwnedFd> mount_files(const std::string& path);
+struct FileMount {
+    OwnedFd device;  ///< To serve; when its last copy is closed, every use of the mount fails.
+    std::string read_ahead;  ///< The kernel's setting for it, a path; empty: none is known.
+};
+
+/// Mounts the file system at `path` (kFilesMount), in the caller's mount and user namespace.
+Result<FileMount> mount_files(const std::string& path);
 
 /// Serves until the mount is gone; the calling process then ends. `channel`: a SOCK_SEQPACKET
 /// socket; when its other end is gone, what is here is still served.
-[[noreturn]] void serve_files(OwnedFd device, OwnedFd channel,
+[[noreturn]] void serve_files(FileMount mount, OwnedFd channel,
                               const std::vector<std::string>& roots, RefusalLog log);
 
 }  // namespace ppdsm

@@ -25,9 +25,9 @@ namespace ppdsm {
 struct Refusals {
     std::vector<std::string> not_exposed;
     std::vector<std::string> writes;
-    /// And why. A path may come again with another reason.
-    std::vector<std::pair<std::string, std::string>> unfetched;
     bool more = false;  ///< There were more than are named.
+    /// What could not be had from its owner, and why. A path may come again with another reason.
+    std::vector<std::pair<std::string, std::string>> unfetched = {};
 
     [[nodiscard]] bool empty() const {
         return not_exposed.empty() && writes.empty() && unfetched.empty();

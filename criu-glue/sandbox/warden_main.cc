@@ -156,14 +156,14 @@ Result<pid_t> make_files(const SandboxSpec& spec, MessageSocket& executor) {
     if (spec.file_roots.empty()) return 0;
     OwnedFd channel(kFilesFd);
     ::fcntl(channel.get(), F_SETFD, FD_CLOEXEC);
-    Result<OwnedFd> device = mount_files(kFilesMount);
-    if (!device) return fail(device.error());
+    Result<FileMount> mounted = mount_files(kFilesMount);
+    if (!mounted) return fail(mounted.error());
     PPDSM_ASSIGN(RefusalLog log, RefusalLog::open(spec.refusals_log));
     const pid_t server = ::fork();
     if (server < 0) return fail_errno("fork the files' server");
     if (server == 0) {
         executor = MessageSocket{OwnedFd()};
-        serve_files(*std::move(device), std::move(channel), spec.file_roots, std::move(log));
+        serve_files(*std::move(mounted), std::move(channel), spec.file_roots, std::move(log));
     }
     return server;
 }

@@ -4,6 +4,8 @@
 // nothing but a cache.
 #include <sys/socket.h>
 
+#include <map>
+
 #include "criu-glue/sandbox/directory_listing.h"
 #include "criu-glue/sandbox/file_channel.h"
 #include "tests/unit/peer/program_files_fixture.h"
@@ -33,7 +35,9 @@ public:
         FileReply answer = await<FileReply>(loop_, [&](auto done) {
             poller_ = std::make_unique<Poller>(loop_, server_->fd().get(), [this, done](int) {
                 auto reply = server_->receive_reply();
-                if (reply && *reply) done(*std::move(*reply));
+                if (!reply || !*reply) return;
+                if ((*reply)->id == kUnasked) return take_given(*std::move(*reply));
+                done(*std::move(*reply));
             });
             poller_->watch(UV_READABLE);
             EXPECT_TRUE(server_->send(FileRequest{id, kind, path}));
@@ -41,6 +45,15 @@ public:
         poller_.reset();
         EXPECT_EQ(answer.id, id);
         return answer;
+    }
+    /// The contents that came without being asked for, by path.
+    const std::map<std::string, std::string>& given() {
+        for (;;) {
+            auto reply = server_->receive_reply();
+            if (!reply || !*reply) return given_;
+            EXPECT_EQ((*reply)->id, kUnasked);
+            take_given(*std::move(*reply));
+        }
     }
     /// The content, or why not.
     std::string content(const std::string& path) {
@@ -63,6 +76,12 @@ public:
     }
 
 private:
+    /// Of contents; listings are looked for in the catalog.
+    void take_given(const FileReply& reply) {
+        if (reply.kind == Kind::kContent) given_[reply.path] = text_of(reply.file);
+    }
+
+    std::map<std::string, std::string> given_;
     Loop& loop_;
     std::unique_ptr<FileBroker> broker_;
     std::unique_ptr<FileChannel> server_;
@@ -163,6 +182,62 @@ TEST_F(FileBrokerTest, ASecondProgramAsksOnlyWhetherAnythingChanged) {
     source.forget_counts();
     Hosted hosted(loop_, *files, source, setup("third"));
     EXPECT_EQ(hosted.content(path("lib/one")), "another");
+}
+
+TEST_F(FileBrokerTest, WhatTheLastOfItsKindWasShownIsGivenAhead) {
+    await_that(loop_, [&] {
+        struct stat info{};
+        return ::stat(path("lib/large").c_str(), &info) == 0 && ContentHashes::is_settled(info);
+    });
+    auto behind = owner();
+    WatchedSource source(*behind);
+    auto files = cache();
+    const auto of_kind = [&](const std::string& catalog) {
+        FileBroker::Setup same = setup(catalog);
+        same.habit = "a program";
+        return same;
+    };
+    {
+        Hosted first(loop_, *files, source, of_kind("first"));
+        EXPECT_EQ(first.content(path("lib/one")), "the first");
+        EXPECT_TRUE(first.settle());
+        EXPECT_TRUE(first.given().empty());
+    }
+    const auto known = [&](FileCache& of) {
+        return await<FileHabit>(loop_, [&](auto done) {
+            of.load_habit("the-owner a program", [done](FileHabit habit) { done(habit); });
+        });
+    };
+    while (known(*files).entries.empty()) {
+    }
+    source.forget_counts();
+    {
+        Hosted second(loop_, *files, source, of_kind("second"));
+        await_that(loop_, [&] { return second.given().size() == 1; });
+        EXPECT_EQ(second.given().begin()->second, "the first");
+        EXPECT_EQ(second.broker().catalog().listing(path("lib")).has_value(), true);
+        EXPECT_EQ(source.lists, 1);
+        EXPECT_EQ(source.contents + source.pieces, 0);
+        EXPECT_EQ(second.content(path("lib/one")), "the first") << "it may be asked for as well";
+    }
+    write("lib/one", "changed at home");
+    Hosted third(loop_, *files, source, of_kind("third"));
+    EXPECT_EQ(third.content(path("lib/one")), "changed at home");
+    for (const auto& [at, text] : third.given()) EXPECT_NE(text, "the first") << at;
+}
+
+TEST_F(FileBrokerTest, ADamagedHabitIsNone) {
+    FileHabit habit;
+    habit.entries.push_back({Kind::kList, "/odd\npath", FileLayout::of(as_bytes("a")).id()});
+    habit.entries.push_back({Kind::kContent, "/odd\\", FileLayout::of(as_bytes("b")).id()});
+    std::string text = habit.encode();
+    EXPECT_EQ(FileHabit::decode(text).entries, habit.entries);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        std::string damaged = text;
+        damaged[i] ^= 1;
+        EXPECT_TRUE(FileHabit::decode(damaged).entries.empty()) << i;
+        EXPECT_TRUE(FileHabit::decode(text.substr(0, i)).entries.empty()) << i;
+    }
 }
 
 TEST_F(FileBrokerTest, ExposuresCanBeHadWithoutTheirOwner) {

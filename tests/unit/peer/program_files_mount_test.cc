@@ -78,12 +78,12 @@ protected:
         ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
         OwnedFd daemons(pair[0]);
         OwnedFd servers(pair[1]);
-        OwnedFd device = mount_files(mount_point()).value();
+        FileMount mounted = mount_files(mount_point()).value();
         server_ = ::fork();
         ASSERT_GE(server_, 0);
         if (server_ == 0) {
             daemons.reset();
-            serve_files(std::move(device), std::move(servers), {tree()},
+            serve_files(std::move(mounted), std::move(servers), {tree()},
                         RefusalLog::open(log()).value());
         }
         broker_->attach(std::move(daemons));
