@@ -11,6 +11,7 @@
 #include "runtime/peer/file_view.h"
 #include "runtime/peer/mesh/daemon.h"
 #include "runtime/peer/mesh/deployment.h"
+#include "runtime/peer/view_plan.h"
 
 namespace ppdsm {
 
