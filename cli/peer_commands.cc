@@ -32,6 +32,7 @@ struct PeerOptions {
     std::string memory;
     std::vector<std::string> share;
     double cpus = 0;
+    double yield_to_load = 0;
     bool foreground = false;
     bool json = false;
     std::string peer;
@@ -78,6 +79,7 @@ Result<DaemonOptions> daemon_options(const PeerOptions& options) {
         PPDSM_ASSIGN(daemon.memory_bytes, parse_size(options.memory));
     }
     daemon.cpus = options.cpus;
+    daemon.yield_to_cores = options.yield_to_load;
     daemon.share = options.share;
     daemon.foreground = options.foreground;
     return daemon;
@@ -179,6 +181,7 @@ int run_list(const PeerOptions& options) {
         std::string state = peer["state"];
         if (peer["self"].get<bool>()) state = "here";
         if (peer.value("drained", false)) state += ", drained";
+        if (peer.value("yielding", false)) state += ", in use";
         const auto& addresses = peer["addresses"];
         table.add({utf8_to_bytes(peer["name"]), peer["id"].get<std::string>().substr(0, 9), state,
                    addresses.empty() ? "-" : addresses[0].get<std::string>(),
@@ -276,6 +279,11 @@ void add_start(CLI::App& peer, const Options& options, int& exit_code) {
     start->add_option("--cpus", options->cpus, "Most CPUs that programs of the mesh may use here");
     start->add_option("--memory", options->memory, "Most memory for programs of the mesh, e.g. 8G");
     start
+        ->add_option("--yield-to-load", options->yield_to_load,
+                     "Programs leave while others than they keep so many cores busy here")
+        ->expected(0, 1)
+        ->default_str("0.5");
+    start
         ->add_option("--share", options->share,
                      "A directory here that programs of other peers may see and start in")
         ->expected(1)
@@ -295,8 +303,8 @@ void add_peer_commands(CLI::App& app, int& exit_code) {
     };
     add_command(*peer, "stop", "Stop the daemon; its programs go on elsewhere", options,
                 plain("stop"), exit_code);
-    add_command(*peer, "drain", "Take no more programs here; those that run here stay", options,
-                plain("drain"), exit_code);
+    add_command(*peer, "drain", "Take no more programs here; those that run here move away",
+                options, plain("drain"), exit_code);
     add_command(*peer, "undrain", "Take programs again", options, plain("undrain"), exit_code);
     add_command(*peer, "list", "The peers of the mesh", options, run_list, exit_code)
         ->add_flag("--json", options->json, "For programs");

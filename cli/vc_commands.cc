@@ -17,6 +17,7 @@
 #include "dsm/base/wall_clock.h"
 #include "runtime/peer/cgroup.h"
 #include "runtime/peer/control.h"
+#include "runtime/peer/mesh/daemon.h"
 #include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
@@ -237,7 +238,23 @@ struct VcOptions {
     bool ended = false;
     bool json = false;
     bool follow = false;
+    std::string to;
 };
+
+int run_migrate(const std::string& vc, const std::string& to) {
+    const auto ask = [&]() -> Result<Json> {
+        PPDSM_ASSIGN(const Found found, find_vc(vc));
+        PPDSM_ASSIGN(const Home home, Home::open());
+        return ask_local(daemon_socket(home.directory()),
+                         {{"do", "migrate"}, {"vc", found.paths.id()}, {"to", to}});
+    };
+    const std::int64_t begun_us = monotonic_now_us();
+    const Result<Json> moved = ask();
+    if (!moved) return report(moved.error());
+    fmt::print("{} runs at {} now ({:.1f} s)\n", vc, utf8_to_bytes(moved->value("peer", "")),
+               static_cast<double>(monotonic_now_us() - begun_us) / 1e6);
+    return 0;
+}
 
 }  // namespace
 
@@ -262,6 +279,12 @@ void add_vc_commands(CLI::App& app, int& exit_code) {
     CLI::App* wait = app.add_subcommand("wait", "Wait for a program's end; exits as it did");
     wait->add_option("VC", options->vc, "Id or name")->required();
     wait->callback([options, &exit_code] { exit_code = run_wait(options->vc); });
+
+    CLI::App* migrate =
+        app.add_subcommand("migrate", "Move a running program to another peer of the mesh");
+    migrate->add_option("VC", options->vc, "Id or name")->required();
+    migrate->add_option("--to", options->to, "The peer, by name or id")->required();
+    migrate->callback([options, &exit_code] { exit_code = run_migrate(options->vc, options->to); });
 
     CLI::App* rm =
         app.add_subcommand("rm", "Forget ended virtual computers, with their checkpoints");

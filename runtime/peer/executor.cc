@@ -340,9 +340,7 @@ void Executor::conclude(Outcome outcome) {
     phase_ = Phase::kEnded;
     timeout_.stop();
     end_timer_.stop();
-    for (const CheckpointDone& done : std::exchange(waiting_, {})) {
-        done(fail(Code::kUnavailable, "the program has ended"));
-    }
+    finish_checkpoint(fail(Code::kUnavailable, "the program has ended"));
     outcome.refusals = read_refusals(setup_.paths.refusals());
     notify([&](RunObserver& observer) { observer.on_finished(outcome); });
 }

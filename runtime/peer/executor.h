@@ -224,7 +224,8 @@ private:
     std::optional<Error> cut_error_;
     std::int64_t last_pause_us_ = 0;
     std::uint32_t failures_in_a_row_ = 0;
-    std::vector<CheckpointDone> waiting_;
+    std::vector<CheckpointDone> waiting_;  ///< For the next cut.
+    std::vector<CheckpointDone> served_;   ///< By the generation being stored.
 };
 
 }  // namespace ppdsm

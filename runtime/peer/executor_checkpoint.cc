@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "criu-glue/criu/explain.h"
 #include "dsm/base/wall_clock.h"
@@ -38,7 +39,7 @@ void Executor::checkpoint(CheckpointDone done) {
 }
 
 void Executor::begin_checkpoint() {
-    if (phase_ != Phase::kRunning || busy_) return;  // The one under way will serve.
+    if (phase_ != Phase::kRunning || busy_) return;  // See on_frozen() for whom that one serves.
     checkpoint_timer_.stop();
     if (!setup_.criu) return checkpoint_failed(Error(Code::kUnsupported, setup_.criu_problem));
     if (streams_.catching_up()) {
@@ -88,6 +89,9 @@ Result<std::uint64_t> Executor::cut_streams() {
 void Executor::on_frozen() {
     const std::int64_t begun_us = monotonic_now_us();
     fault_point("frozen");
+    // Who asks from here on wants a later state than this one.
+    std::move(waiting_.begin(), waiting_.end(), std::back_inserter(served_));
+    waiting_.clear();
     cut_ = {};
     const Result<std::uint64_t> consumed = cut_streams();
     cut_.input_bytes = consumed.value_or(0);
@@ -163,6 +167,7 @@ void Executor::on_stored(const Result<GenerationRecord>& stored) {
     notify([&](RunObserver& observer) { observer.on_committed(*stored); });
     release(stored->output_bytes);
     finish_checkpoint(stored);
+    if (!waiting_.empty()) return begin_checkpoint();
     schedule_checkpoint();
 }
 
@@ -204,6 +209,8 @@ void Executor::become_unprotected() {
 }
 
 void Executor::finish_checkpoint(const Result<GenerationRecord>& result) {
+    for (const CheckpointDone& done : std::exchange(served_, {})) done(result);
+    if (result) return;
     for (const CheckpointDone& done : std::exchange(waiting_, {})) done(result);
 }
 

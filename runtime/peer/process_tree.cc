@@ -123,6 +123,24 @@ std::uint64_t resident_bytes(pid_t root) {
     return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
+double cpu_seconds(pid_t root) {
+    double ticks = 0;
+    for (const HostProcess& process : process_tree(root)) {
+        // The name, which may hold anything, ends at the last bracket; utime is ten fields on.
+        const std::string text = read_text(proc_path(process.pid, "stat")).value_or("");
+        const std::size_t name_end = text.rfind(')');
+        if (name_end == std::string::npos) continue;
+        std::istringstream fields(text.substr(name_end + 1));
+        std::string skipped;
+        for (int i = 0; i < 11; ++i) fields >> skipped;
+        for (int i = 0; i < 4; ++i) {
+            double field = 0;
+            if (fields >> field) ticks += field;
+        }
+    }
+    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
 void signal_group(pid_t leader, int signal) {
     if (signal == SIGTSTP && !handles(leader, signal)) signal = SIGSTOP;
     ::kill(-leader, signal);

@@ -28,6 +28,8 @@ pid_t program_of(pid_t init);
 bool is_program_lost(pid_t init);
 /// What the tree holds in memory; what is shared counts for each.
 std::uint64_t resident_bytes(pid_t root);
+/// CPU time of the tree so far, with that of children that have ended and were waited for.
+double cpu_seconds(pid_t root);
 /// As a terminal or a shell does it. SIGTSTP stops what does not handle it, though the kernel
 /// ignores that signal for a process group without a shell: ours has none inside.
 void signal_group(pid_t leader, int signal);

@@ -24,7 +24,7 @@ namespace ppdsm {
 /// How a run ended for its user.
 struct Outcome {
     int exit_code = 0;                      ///< As the shell would report it; 125: ppdsm failed.
-    std::string failure;                    ///< Why, when ppdsm failed or ended the run.
+    std::string failure = {};               ///< Why, when ppdsm failed or ended the run.
     std::optional<Code> failure_code = {};  ///< When ppdsm failed.
     ApplyReport files = {};                 ///< What was written at home.
     Refusals refusals = {};                 ///< What the program asked for in vain.

@@ -288,61 +288,161 @@ TEST_F(MeshTest, KillEndsAProgramElsewhere) {
     EXPECT_TRUE(contains(outcome.err, "killed by `ppdsm kill`")) << outcome.err;
 }
 
-// Which daemon dies where; it is started again where the run needs it.
-struct FaultCase {
-    const char* peer;
-    const char* place;
-};
-class MeshFaults : public MeshTest, public testing::WithParamInterface<FaultCase> {};
-
-TEST_P(MeshFaults, DoNotShow) {
-    const auto [victim, place] = GetParam();
+TEST_F(MeshTest, AProgramMovesWhileItRuns) {
     const fs::path work = directory("work"), plain = directory("plain");
     const Outcome by_hand = run_plain(steady_job(), plain);
-    for (const std::string name : {"a", "b", "c"}) start_peer(name);
+    start_mesh();
+    const auto exec = start_exec({"--name", "job", "--on", "b"}, steady_job(), work);
+    ASSERT_EQ(worker_of("job"), "b");
+    // Before there is any generation, and back again.
+    const Outcome there = run_ppdsm({"migrate", "job", "--to", "c"});
+    EXPECT_EQ(there.exit_code, 0) << there.err;
+    EXPECT_EQ(worker_of("job"), "c");
+    EXPECT_TRUE(wait_until([&] { return executor_on("b") == 0; })) << "two copies run";
+    const Outcome back = run_ppdsm({"migrate", "job", "--to", "a"});
+    EXPECT_EQ(back.exit_code, 0) << back.err;
+    EXPECT_EQ(worker_of("job"), "a");
+    const Outcome outcome = exec->wait(kDeadline);
+    expect_same(by_hand, outcome, plain, work);
+    EXPECT_TRUE(contains(outcome.err, "ppdsm: moved to c (")) << outcome.err;
+    EXPECT_FALSE(contains(outcome.err, "goes on from generation")) << "it never died";
+}
+
+TEST_F(MeshTest, AMoveThatCannotBeIsRefusedAndSaysWhy) {
+    start_mesh();
+    const auto exec =
+        start_exec({"--name", "job", "--on", "b"}, {"sleep", "1000"}, directory("work"));
+    ASSERT_EQ(worker_of("job"), "b");
+    const auto refusal = [&](const char* to) {
+        const Outcome outcome = run_ppdsm({"migrate", "job", "--to", to});
+        EXPECT_EQ(outcome.exit_code, 125);
+        return outcome.err;
+    };
+    EXPECT_TRUE(contains(refusal("b"), "runs at b"));
+    EXPECT_TRUE(contains(refusal("nobody"), "nobody"));
+    ASSERT_EQ(ask("c", {"drain"}).exit_code, 0);
+    ASSERT_TRUE(wait_until([&] {
+        return std::ranges::any_of(list_from("a"), [](const Json& peer) {
+            return peer["name"] == "c" && peer.value("drained", false);
+        });
+    }));
+    EXPECT_TRUE(contains(refusal("c"), "drained by its owner"));
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    EXPECT_EQ(exec->wait(kDeadline).exit_code, 137);
+}
+
+TEST_F(MeshTest, ADrainedPeersProgramsMoveAway) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(steady_job(), plain);
+    start_mesh();
+    const auto exec = start_exec({"--name", "job", "--on", "b"}, steady_job(), work);
+    ASSERT_EQ(worker_of("job"), "b");
+    ASSERT_EQ(ask("b", {"drain"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return executor_on("b") == 0; }));
+    EXPECT_FALSE(exec->has_ended()) << "it had no time to move";
+    const Outcome outcome = exec->wait(kDeadline);
+    expect_same(by_hand, outcome, plain, work);
+    EXPECT_TRUE(contains(outcome.err, "it is drained")) << outcome.err;
+}
+
+TEST_F(MeshTest, ProgramsLeaveAMachineThatItsOwnerUses) {
+    for (const char* name : {"a", "c"}) start_peer(name);
+    start_peer("b", "", {"--yield-to-load", "0.2"});
     for (const char* name : {"b", "c"}) {
         ASSERT_EQ(ask(name, {"join", invite("a")}).exit_code, 0);
     }
     wait_for_mesh(3);
-    kill_peer(victim);
-    start_peer(victim, std::string(place) + ":2");
-    wait_for_mesh(3);
     environment()["PPDSM_HOME"] = peers_.at("a").home;
-    const auto exec = start_exec(often("b"), steady_job(), work);
-    std::string vc;
-    ASSERT_TRUE(wait_until([&] { return !(vc = vc_called("job")).empty(); }));
-    // The end's places are reached once in a run; they are as good as any other then.
-    ASSERT_TRUE(
-        wait_until([&] { return exec->has_ended() || peers_.at(victim).daemon->has_ended(); }));
-    if (peers_.at(victim).daemon->has_ended()) {
-        peers_.at(victim).daemon->wait(kDeadline);
-        start_peer(victim);
+    // Of another session than the daemon's: the owner at work.
+    const auto owner = start({"sh", "-c", "while :; do :; done"}, world());
+    const auto exec =
+        start_exec({"--name", "job", "--on", "b"}, {"sleep", "1000"}, directory("work"));
+    EXPECT_TRUE(wait_until([&] {
+        const std::string worker = worker_of("job");
+        return !worker.empty() && worker != "b";
+    }));
+    owner->send_signal(SIGKILL);
+    owner->wait(kDeadline);
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_TRUE(contains(outcome.err, "its owner uses it")) << outcome.err;
+}
+
+// Which peer's daemon, or executor, dies where. A daemon is started again where the run needs it.
+struct FaultCase {
+    const char* peer;
+    const char* place;  ///< As in PPDSM_FAULT.
+};
+std::string fault_name(const testing::TestParamInfo<FaultCase>& each) {
+    std::string text = std::string(each.param.peer) + "_" + each.param.place;
+    std::replace_if(text.begin(), text.end(), [](char c) { return c == '-' || c == ':'; }, '_');
+    return text;
+}
+
+class MeshFaults : public MeshTest, public testing::WithParamInterface<FaultCase> {
+protected:
+    /// Runs the steady job at b, does `meanwhile` once it runs, and expects what it gives by hand.
+    void run_with_fault(const Arguments& options, const std::function<void()>& meanwhile) {
+        const std::string victim = GetParam().peer;
+        const fs::path work = directory("work"), plain = directory("plain");
+        const Outcome by_hand = run_plain(steady_job(), plain);
+        start_mesh();
+        kill_peer(victim);
+        start_peer(victim, GetParam().place);
+        wait_for_mesh(3);
+        const auto exec = start_exec(options, steady_job(), work);
+        std::string vc;
+        ASSERT_TRUE(wait_until([&] { return !(vc = vc_called("job")).empty(); }));
+        meanwhile();
+        const auto& daemon = peers_.at(victim).daemon;
+        ASSERT_TRUE(wait_until([&] { return exec->has_ended() || daemon->has_ended(); }));
+        if (daemon->has_ended()) {
+            daemon->wait(kDeadline);
+            start_peer(victim);
+        }
+        Outcome outcome = exec->wait(kDeadline);
+        if (victim == "a" && contains(outcome.err, "the daemon is gone")) {
+            run_ppdsm({"attach", vc});  // Waits until it has ended; it may have done so before.
+            outcome.exit_code = run_ppdsm({"wait", vc}).exit_code;
+            outcome.out = run_ppdsm({"logs", vc}).out;
+        }
+        EXPECT_EQ(outcome.exit_code, by_hand.exit_code) << outcome.err;
+        EXPECT_TRUE(none(text_difference(by_hand.out, outcome.out)));
+        EXPECT_TRUE(none(tree_difference(read_tree(plain), read_tree(work))));
     }
-    Outcome outcome = exec->wait(kDeadline);
-    if (victim == std::string("a") && contains(outcome.err, "the daemon is gone")) {
-        const Outcome rest = run_ppdsm({"attach", vc});
-        const bool was_there = !contains(rest.err, "does not run");
-        EXPECT_TRUE(!was_there || rest.exit_code == 7) << rest.err;
-        EXPECT_EQ(run_ppdsm({"wait", vc}).exit_code, 7);
-        outcome = run_ppdsm({"logs", vc});
-        outcome.exit_code = 7;
-    }
-    EXPECT_EQ(outcome.exit_code, by_hand.exit_code) << outcome.err;
-    EXPECT_TRUE(none(text_difference(by_hand.out, outcome.out)));
-    EXPECT_TRUE(none(tree_difference(read_tree(plain), read_tree(work))));
+};
+
+TEST_P(MeshFaults, DoNotShow) {
+    run_with_fault(often("b"), [] {});
 }
 
 INSTANTIATE_TEST_SUITE_P(Places, MeshFaults,
-                         testing::Values(FaultCase{"a", "deployer-commit"},
-                                         FaultCase{"a", "deployer-committed"},
-                                         FaultCase{"b", "replicate"}, FaultCase{"b", "replicated"},
-                                         FaultCase{"c", "replica-durable"}),
-                         [](const auto& each) {
-                             std::string name =
-                                 std::string(each.param.peer) + "_" + each.param.place;
-                             std::replace(name.begin(), name.end(), '-', '_');
-                             return name;
-                         });
+                         testing::Values(FaultCase{"a", "deployer-commit:2"},
+                                         FaultCase{"a", "deployer-committed:2"},
+                                         FaultCase{"b", "replicate:2"},
+                                         FaultCase{"b", "replicated:2"},
+                                         FaultCase{"c", "replica-durable:2"}),
+                         fault_name);
+
+class MoveFaults : public MeshFaults {};
+
+TEST_P(MoveFaults, LeaveExactlyOneCopy) {
+    run_with_fault({"--name", "job", "--on", "b"}, [&] {
+        ASSERT_EQ(worker_of("job"), "b");
+        // Whether it moved is not asked: that the run is as if nothing had been is.
+        run_ppdsm({"migrate", "job", "--to", "c"});
+    });
+}
+
+// The first generation is the copy ahead, the second what has changed since.
+INSTANTIATE_TEST_SUITE_P(Places, MoveFaults,
+                         testing::Values(FaultCase{"a", "hand-over"}, FaultCase{"a", "deploy:2"},
+                                         FaultCase{"b", "frozen:2"}, FaultCase{"b", "replicate:2"},
+                                         FaultCase{"b", "replicated:2"},
+                                         FaultCase{"c", "replica-durable:2"},
+                                         FaultCase{"c", "host"}, FaultCase{"c", "restore"},
+                                         FaultCase{"c", "restore-images"}),
+                         fault_name);
 
 TEST_F(MeshTest, OnlyTheInvitedGetIn) {
     for (const char* name : {"a", "b"}) start_peer(name);

@@ -118,6 +118,7 @@ void HostedRun::start(std::function<void(const Status&)> done, std::function<voi
 }
 
 void HostedRun::launch(std::function<void(const Status&)> done) {
+    fault_point("host");
     auto prepared = std::make_shared<Status>();
     loop_.offload([this, alive = alive_, prepared] { *prepared = prepare_directory(); },
                   [this, alive = alive_, prepared, done] {
@@ -249,7 +250,8 @@ void HostedRun::replicate(const GenerationRecord& record, const std::vector<Peer
             }
             last_ = record;
             head["replicas"] = peers_to_json(outcome.durable);
-            if (!outcome.failures.empty()) head["replicas_missing"] = outcome.failures;
+            if (!outcome.failures.empty())
+                head["replicas_missing"] = bytes_to_utf8(outcome.failures);
             Proposal ready = std::move(*found);
             proposals_.erase(found);
             ready.head = head.dump();
@@ -392,6 +394,7 @@ void HostedRun::replace_replicas(const Json& head) {
             if (!*alive) return;
             tell({{"event", "replicated"},
                   {"generation", generation},
+                  {"failures", bytes_to_utf8(outcome.failures)},
                   {"replicas", peers_to_json(outcome.durable)}});
         });
 }

@@ -9,10 +9,12 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "dsm/base/wall_clock.h"
 #include "dsm/wire/codec.h"
 #include "messages_generated.h"
+#include "runtime/peer/process_tree.h"
 
 namespace ppdsm {
 
@@ -67,6 +69,24 @@ void read_machine(Capacity& capacity) {
     capacity.uid = ::geteuid();
 }
 
+double CpuUse::others_cores() {
+    std::ifstream file("/proc/stat");
+    std::string name;
+    std::array<double, 8> ticks{};  // user nice system idle iowait irq softirq steal
+    file >> name;
+    for (double& each : ticks) file >> each;
+    const auto ticks_a_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
+    const double all = (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / ticks_a_second;
+    const double own = cpu_seconds(::getpid());
+    const std::int64_t now_us = monotonic_now_us();
+    const double seconds = static_cast<double>(now_us - at_us_) / 1e6;
+    const double used = (all - all_seconds_) - (own - own_seconds_);
+    const bool is_first = std::exchange(at_us_, now_us) == 0;
+    all_seconds_ = all;
+    own_seconds_ = own;
+    return is_first ? 0 : std::max(0.0, used / seconds);
+}
+
 Bytes encode_capacity(const Capacity& capacity) {
     wire::CapacityT packed;
     packed.speed = capacity.speed;
@@ -78,6 +98,7 @@ Bytes encode_capacity(const Capacity& capacity) {
     packed.max_cpus = capacity.max_cpus;
     packed.max_memory_bytes = capacity.max_memory_bytes;
     packed.drained = capacity.drained;
+    packed.yielding = capacity.yielding;
     packed.uid = capacity.uid;
     packed.machine = capacity.host.machine;
     packed.kernel = capacity.host.kernel_release;
@@ -100,6 +121,7 @@ Result<Capacity> decode_capacity(ByteView bytes) {
     capacity.max_cpus = packed.max_cpus;
     capacity.max_memory_bytes = packed.max_memory_bytes;
     capacity.drained = packed.drained;
+    capacity.yielding = packed.yielding;
     capacity.uid = packed.uid;
     capacity.host.machine = packed.machine;
     capacity.host.kernel_release = packed.kernel;

@@ -20,6 +20,7 @@ struct Capacity {
     double max_cpus = 0;       ///< Set by its owner; 0: all.
     std::uint64_t max_memory_bytes = 0;
     bool drained = false;
+    bool yielding = false;  ///< Its owner uses the machine now.
     std::uint32_t uid = 0;  ///< Whose programs it can run: root's daemon everybody's.
     HostRecord host;        ///< criu_version empty: it cannot checkpoint.
 };
@@ -31,5 +32,17 @@ Result<Capacity> decode_capacity(ByteView bytes);
 double measure_speed();
 /// Memory and load as they are now.
 void read_machine(Capacity& capacity);
+
+/// How much of the machine others use than this process and its descendants.
+class CpuUse {
+public:
+    /// Cores that they kept busy on average since the last call; 0 the first time.
+    double others_cores();
+
+private:
+    double all_seconds_ = 0;
+    double own_seconds_ = 0;
+    std::int64_t at_us_ = 0;
+};
 
 }  // namespace ppdsm

@@ -85,8 +85,9 @@ Daemon::Daemon(Loop& loop, const Home& home, DaemonOptions options, OwnedFd lock
       options_(std::move(options)),
       lock_(std::move(lock)),
       log_(make_log(home, options_.foreground)),
-      advert_timer_(loop, [this] { advertise(); }),
+      advert_timer_(loop, [this] { look_around(); }),
       stop_timer_(loop, [this] { loop_.stop(); }),
+      owner_watch_(options_.yield_to_cores),
       started_unix_ms_(unix_now_ms()) {
     capacity_.max_cpus = options_.cpus;
     capacity_.max_memory_bytes = options_.memory_bytes;
@@ -143,6 +144,7 @@ Status Daemon::set_drained(bool drained) {
     }
     capacity_.drained = drained;
     advertise();
+    loop_.post([this] { look_around(); });
     return {};
 }
 
@@ -179,6 +181,7 @@ void Daemon::on_request(std::uint64_t client, const Json& head) {
         });
     }
     const std::string action = head.value("do", "");
+    if (action == "migrate") return migrate(client, head);
     if (action == "exec" || action == "attach") {
         const Result<Json> attached = attach(client, head);
         if (!attached) return answer(client, {{"error", error_to_json(attached.error())}});
@@ -253,6 +256,7 @@ Json Daemon::describe_member(const Member& member) const {
     json["max_cpus"] = capacity->max_cpus;
     json["max_memory_bytes"] = capacity->max_memory_bytes;
     json["drained"] = capacity->drained;
+    json["yielding"] = capacity->yielding;
     json["machine"] = capacity->host.machine;
     json["kernel"] = capacity->host.kernel_release;
     json["criu"] = capacity->host.criu_version;

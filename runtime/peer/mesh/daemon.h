@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/core/placement.h"
 #include "runtime/peer/home.h"
 #include "runtime/peer/hosted/hosted_run.h"
 #include "runtime/peer/local/local_socket.h"
@@ -26,6 +27,7 @@ struct DaemonOptions {
     std::vector<Endpoint> call;     ///< Peers to look for, known already.
     std::vector<std::string> join;  ///< Invitations.
     double cpus = 0;
+    double yield_to_cores = 0;  ///< Used by others than the mesh: its programs leave. 0: never.
     std::uint64_t memory_bytes = 0;
     /// Directories here that programs of other peers may see, beyond the system's.
     std::vector<std::string> share;
@@ -61,12 +63,13 @@ private:
     void advertise();
     Status set_drained(bool drained);
 
+    // Where programs run (daemon_placing.cc).
+    [[nodiscard]] std::vector<placement::Candidate> survey() const;
+    void watch_owner();
+    void look_around();
+    void migrate(std::uint64_t client, const nlohmann::json& request);
+
     // Programs (daemon_programs.cc).
-    [[nodiscard]] std::string objection(const PlacementRequest& request, const Member& member,
-                                        const Capacity& capacity) const;
-    [[nodiscard]] Result<PeerId> place(const PlacementRequest& request) const;
-    [[nodiscard]] std::vector<PeerId> choose_replicas(const PeerId& worker,
-                                                      const VcRecord& record) const;
     Deployment::Services services();
     void resume_deployments();
     void adopt_deployment(std::unique_ptr<Deployment> deployment);
@@ -116,6 +119,8 @@ private:
     Timer advert_timer_;
     Timer stop_timer_;
     std::int64_t measured_us_ = 0;
+    placement::OwnerWatch owner_watch_;
+    CpuUse cpu_use_;
     bool measuring_ = false;
     std::int64_t started_unix_ms_ = 0;
 };

@@ -19,19 +19,6 @@ using Json = nlohmann::json;
 
 namespace {
 
-/// What a candidate lacks of a checkpoint's CPU; empty: nothing.
-std::string missing_features(const HostRecord& made_on, const HostRecord& candidate) {
-    if (made_on.machine != candidate.machine) return candidate.machine;
-    std::string missing;
-    std::size_t count = 0;
-    for (const std::string& feature : made_on.cpu_features) {
-        const auto& has = candidate.cpu_features;
-        if (std::binary_search(has.begin(), has.end(), feature)) continue;
-        if (++count <= 4) missing += (missing.empty() ? "" : " ") + feature;
-    }
-    return count > 4 ? missing + " ..." : missing;
-}
-
 /// Both without links, so that none leads out of what is shared.
 bool is_shared(const std::filesystem::path& path, const std::vector<std::string>& shared) {
     std::error_code error;
@@ -43,118 +30,12 @@ bool is_shared(const std::filesystem::path& path, const std::vector<std::string>
     });
 }
 
-bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
-    return std::find(peers.begin(), peers.end(), peer) != peers.end();
-}
-
 }  // namespace
-
-// Placing.
-
-/// Why a peer cannot have the program; empty: it can.
-std::string Daemon::objection(const PlacementRequest& request, const Member& member,
-                              const Capacity& capacity) const {
-    const bool is_self = member.id == mesh_->self().id;
-    if (request.excluded.contains(member.id)) return "did not take it just now";
-    if (!is_self && !mesh_->is_linked(member.id)) return "no link to it";
-    if (capacity.drained) return "drained by its owner";
-    const VcRecord& record = *request.record;
-    if (capacity.uid != 0 && capacity.uid != record.uid) {
-        return "its daemon cannot run programs of user " + std::to_string(record.uid);
-    }
-    if (record.checkpoint_every_ms >= 0 && capacity.host.criu_version.empty() &&
-        (request.made_on != nullptr || record.require_checkpoints)) {
-        return "it has no CRIU that works";
-    }
-    if (request.made_on != nullptr) {
-        const std::string missing = missing_features(*request.made_on, capacity.host);
-        if (!missing.empty()) return "its CPU lacks " + missing;
-    }
-    const std::uint64_t room = capacity.max_memory_bytes != 0
-                                   ? std::min(capacity.max_memory_bytes, capacity.free_memory_bytes)
-                                   : capacity.free_memory_bytes;
-    if (record.memory_bytes > room) return "it has not enough free memory";
-    return "";
-}
-
-Result<PeerId> Daemon::place(const PlacementRequest& request) const {
-    // Where it was asked to run, as long as that peer lives.
-    std::optional<PeerId> pinned;
-    if (!request.record->on.empty()) {
-        const Result<PeerId> wanted = mesh_->resolve(request.record->on);
-        if (wanted && mesh_->is_alive(*wanted)) pinned = *wanted;
-        if (!wanted && request.holders.empty()) return fail(wanted.error());
-    }
-    std::vector<const Member*> candidates = mesh_->members();
-    candidates.push_back(&mesh_->self());
-    std::optional<PeerId> best;
-    double best_score = -1;
-    std::string objections;
-    for (const Member* member : candidates) {
-        if (pinned && member->id != *pinned) continue;
-        if (!mesh_->is_alive(member->id)) continue;
-        const bool is_self = member->id == mesh_->self().id;
-        const Result<Capacity> capacity =
-            is_self ? Result<Capacity>(capacity_) : decode_capacity(member->advert);
-        const std::string why =
-            capacity ? objection(request, *member, *capacity) : "it has not said what it can";
-        if (!why.empty()) {
-            objections +=
-                (objections.empty() ? "" : "; ") + mesh_->describe(member->id) + ": " + why;
-            continue;
-        }
-        const double cores = capacity->max_cpus > 0
-                                 ? std::min<double>(capacity->max_cpus, capacity->cores)
-                                 : capacity->cores;
-        // Whatever else runs there takes its part.
-        const double busy = std::max<double>(capacity->hosted, capacity->load);
-        double score = capacity->speed * std::min(1.0, cores / (busy + 1));
-        // A program's files do not travel yet: it starts where they are for certain.
-        if (request.made_on == nullptr && is_self) score += 1e9;
-        if (contains(request.holders, member->id)) score += 1e9;
-        if (score <= best_score) continue;
-        best_score = score;
-        best = member->id;
-    }
-    if (best) return *best;
-    return fail(Code::kUnavailable,
-                objections.empty() ? "no peer is alive that could have it" : objections);
-}
-
-/// The deployer first, since it decides what is true; then whoever has most free memory.
-std::vector<PeerId> Daemon::choose_replicas(const PeerId& worker, const VcRecord& record) const {
-    if (record.checkpoint_every_ms < 0) return {};
-    std::vector<std::pair<double, PeerId>> candidates;
-    const PeerId self = mesh_->self().id;
-    if (self != worker) candidates.emplace_back(1e30, self);
-    for (const Member* member : mesh_->members()) {
-        if (member->id == worker || !mesh_->is_alive(member->id)) continue;
-        const Result<Capacity> capacity = decode_capacity(member->advert);
-        if (!capacity || capacity->drained) continue;
-        candidates.emplace_back(static_cast<double>(capacity->memory_bytes >> 30), member->id);
-    }
-    std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-        return a.first != b.first ? a.first > b.first : a.second < b.second;
-    });
-    std::vector<PeerId> chosen;
-    for (const auto& [room, peer] : candidates) {
-        if (chosen.size() < record.replicas) chosen.push_back(peer);
-    }
-    return chosen;
-}
 
 // Deploying.
 
 Deployment::Services Daemon::services() {
-    return {loop_,
-            *mesh_,
-            *replicas_,
-            home_,
-            log_,
-            [this](const PlacementRequest& request) { return place(request); },
-            [this](const PeerId& worker, const VcRecord& record) {
-                return choose_replicas(worker, record);
-            }};
+    return {loop_, *mesh_, *replicas_, home_, log_, [this] { return survey(); }};
 }
 
 /// Those of earlier lives of this daemon that have not ended.

@@ -13,12 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "runtime/core/placement.h"
 #include "runtime/peer/control.h"
 #include "runtime/peer/home.h"
 #include "runtime/peer/home_files.h"
 #include "runtime/peer/hosted/hosted_run.h"
 #include "runtime/peer/local/run_server.h"
-#include "runtime/peer/mesh/capacity.h"
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/replicas.h"
 #include "runtime/peer/mesh/run_messages.h"
@@ -26,26 +26,18 @@
 
 namespace ppdsm {
 
-/// Who is to run a program, chosen by the daemon.
-struct PlacementRequest {
-    const VcRecord* record = nullptr;
-    const HostRecord* made_on = nullptr;  ///< Of the generation to go on from; null: a fresh start.
-    std::vector<PeerId> holders;          ///< Have that generation.
-    std::set<PeerId> excluded;
-};
-
 class Deployment final : public Run {
 public:
+    using MoveDone = std::function<void(const Status&)>;
+
     struct Services {
         Loop& loop;
         Mesh& mesh;
         Replicas& replicas;
         Home home;
         std::shared_ptr<spdlog::logger> log;
-        /// The error says for each peer why it cannot be.
-        std::function<Result<PeerId>(const PlacementRequest&)> place;
-        /// Best first, without `worker`.
-        std::function<std::vector<PeerId>(const PeerId& worker, const VcRecord&)> choose_replicas;
+        /// All peers that live, this one included.
+        std::function<std::vector<placement::Candidate>()> survey;
     };
 
     /// Takes over what is in the VC's directory.
@@ -59,6 +51,11 @@ public:
                    ByteView frames);
     /// Somebody joined, died or changed.
     void on_members_changed();
+    /// Every few seconds: would it run much better elsewhere?
+    void look_around();
+    /// Moves the program to a peer while it runs. `done` when it goes on there, or with why it
+    /// stays: kInvalid, kUnsupported, kUnavailable.
+    void migrate(const PeerId& target, const std::string& why, MoveDone done);
     /// Tells a new watcher how things stand.
     void brief(RunObserver& observer);
     [[nodiscard]] bool has_ended() const { return phase_ == Phase::kEnded; }
@@ -85,14 +82,29 @@ private:
 
     enum class Phase { kWaiting, kDeploying, kRunning, kEnding, kEnded };
 
+    /// From one living peer to another: the target gets a copy while the program runs, then what
+    /// changed since in one last generation, from which it goes on there in a new epoch.
+    struct Move {
+        PeerId target;
+        MoveDone done;
+        bool has_copy = false;
+        bool is_handed_over = false;
+        std::uint32_t rounds = 0;
+    };
+
     Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
                OutputLog output, InputJournal input);
     Status load_placement();
     [[nodiscard]] std::string encode_placement() const;
     void note_placement();
     void place();
+    [[nodiscard]] placement::Request placement_request() const;
+    [[nodiscard]] placement::Ranking rank_others(std::optional<PeerId> only) const;
+    [[nodiscard]] std::vector<PeerId> choose_replicas(const PeerId& worker) const;
     void deploy(const PeerId& worker);
-    Result<DeployOrder> make_order();
+    Status begin_epoch(DeployOrder& order, std::uint64_t released_bytes,
+                       const std::string& placement);
+    void send_order(const DeployOrder& order);
     void on_deployed(std::uint64_t epoch, const PeerId& worker, const Status& answer);
     void lose_worker(const std::string& why);
     void on_hosting(const PeerId& from, std::uint64_t epoch, const nlohmann::json& head);
@@ -104,12 +116,23 @@ private:
     void on_progress(const std::string& event, const nlohmann::json& head, ByteView data);
     Status write_files(const GenerationRecord& files);
     void conclude(Outcome outcome);
+    void tell_end(Outcome outcome);
     [[nodiscard]] Incarnation incarnation() const;
     void command(const nlohmann::json& head, Bytes data = {});
     void answer(std::uint64_t token, const Status& status);
     void send_input();
     void release(std::uint64_t output_bytes);
     void update_replicas();
+    // Moving (deployment_move.cc).
+    [[nodiscard]] Status check_move(const PeerId& target) const;
+    void go_on_moving();
+    void advance_move(bool is_new, const std::string& failures);
+    void hand_over();
+    void end_move(const Status& status);
+    [[nodiscard]] bool is_moved_to(const PeerId& worker) const;
+    void leave_if_unwanted();
+    void tell_replicas();
+    void ask_checkpoint();
     void job(std::function<Status()> work, std::function<void(const Status&)> done);
     void say(const std::string& text);
 
@@ -120,12 +143,16 @@ private:
     CommitLog commits_;
     OutputLog output_;
     InputJournal input_;
+    CommitState truth_;  ///< What the commit log said when the last job ended.
     HomeFiles home_files_;
     RunStatistics statistics_;
     std::unique_ptr<ControlServer> control_;
     std::function<void()> on_ended_;
 
     Phase phase_ = Phase::kWaiting;
+    /// Of the incarnation that counts, from the moment at which it is decided upon.
+    std::uint64_t epoch_ = 0;
+    bool is_concluded_ = false;
     std::optional<PeerId> worker_;
     std::vector<PeerId> replicas_;
     /// Who has the last generation.
@@ -145,7 +172,10 @@ private:
     std::uint64_t next_token_ = 1;
     bool busy_ = false;
     std::vector<std::function<void()>> after_job_;
-    std::optional<HostRecord> made_on_;
+    std::optional<placement::Cpu> made_on_;  ///< The last generation.
+    std::optional<Move> move_;
+    placement::Hysteresis hysteresis_;
+    std::int64_t next_move_us_ = 0;  ///< Of its own accord, after one that failed.
     Timer retry_timer_;
     Timer grace_timer_;  ///< After a restart, for the worker to be heard of.
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -24,7 +24,7 @@ constexpr const char* kTakenOver = "another incarnation has taken over";
 void Deployment::on_event(const PeerId& from, std::uint64_t epoch, const Json& head, Bytes data) {
     const std::string event = head.value("event", "");
     if (event == "hosting") return on_hosting(from, epoch, head);
-    if (epoch != commits_.state().epoch || !worker_ || from != *worker_) {
+    if (epoch != epoch_ || !worker_ || from != *worker_) {
         // Of an incarnation that was given up: it is told so, and nothing of it counts.
         return fence(services_.mesh, from, {paths_.id(), epoch}, kTakenOver);
     }
@@ -38,10 +38,11 @@ void Deployment::on_event(const PeerId& from, std::uint64_t epoch, const Json& h
 }
 
 void Deployment::on_hosting(const PeerId& from, std::uint64_t epoch, const Json& head) {
-    const bool is_current = epoch == commits_.state().epoch && worker_ && from == *worker_ &&
+    const bool is_current = epoch == epoch_ && worker_ && from == *worker_ &&
                             (phase_ == Phase::kRunning || phase_ == Phase::kDeploying);
     if (!is_current) return fence(services_.mesh, from, {paths_.id(), epoch}, kTakenOver);
     phase_ = Phase::kRunning;
+    grace_timer_.stop();
     sent_input_bytes_ = head.value("input_bytes", std::uint64_t{0});
     taken_input_bytes_ = sent_input_bytes_;
     sent_signals_ = head.value("input_signals", std::uint64_t{0});
@@ -50,11 +51,14 @@ void Deployment::on_hosting(const PeerId& from, std::uint64_t epoch, const Json&
     send_input();
     if (kill_reason_) command({{"do", "kill"}, {"reason", bytes_to_utf8(*kill_reason_)}});
     notify([](RunObserver& observer) { observer.on_started(0); });
+    // What was said while the link was gone is lost.
+    tell_replicas();
+    go_on_moving();
 }
 
 void Deployment::on_output(const PeerId& from, std::uint64_t epoch, std::uint64_t offset_bytes,
                            ByteView frames) {
-    if (epoch != commits_.state().epoch || !worker_ || from != *worker_) return;
+    if (epoch != epoch_ || !worker_ || from != *worker_) return;
     if (phase_ != Phase::kRunning && phase_ != Phase::kDeploying) return;
     const std::uint64_t have = output_.size_bytes();
     if (offset_bytes > have || offset_bytes + frames.size() <= have) return;
@@ -63,7 +67,7 @@ void Deployment::on_output(const PeerId& from, std::uint64_t epoch, std::uint64_
         notify([&](RunObserver& observer) { observer.on_output_stalled(kept.error()); });
         return;
     }
-    if (commits_.state().unprotected) release(output_.size_bytes());
+    if (truth_.unprotected) release(output_.size_bytes());
 }
 
 void Deployment::answer(std::uint64_t token, const Status& status) {
@@ -82,9 +86,11 @@ void Deployment::on_proposal(const Json& head) {
     }
     std::vector<PeerId> holders = peers_from_json(head.value("replicas", Json::array()));
     holders.push_back(*worker_);
-    const std::uint64_t epoch = commits_.state().epoch;
+    const std::uint64_t epoch = epoch_;
     job(
-        [this, record = *record]() -> Status {
+        [this, record = *record, epoch]() -> Status {
+            // Its incarnation has been given up while this waited.
+            if (epoch != commits_.state().epoch) return fail(Code::kStaleEpoch, kTakenOver);
             const GenerationRecord* last = commits_.state().last();
             // Told again after the link had gone: it is true already.
             if (last != nullptr && last->generation == record.generation &&
@@ -97,21 +103,22 @@ void Deployment::on_proposal(const Json& head) {
             fault_point("deployer-committed");
             return {};
         },
-        [this, record = *record, holders, token, epoch](const Status& committed) {
-            if (epoch != commits_.state().epoch) return;
+        [this, record = *record, holders, token, epoch,
+         failures = utf8_to_bytes(head.value("replicas_missing", ""))](const Status& committed) {
+            if (epoch != epoch_) return;
             answer(token, committed);
             if (!committed) return;
             failures_ = 0;
             holders_ = holders;
-            if (const Member* maker = services_.mesh.find(holders.back()); maker != nullptr) {
-                const Result<Capacity> capacity = decode_capacity(maker->advert);
-                if (capacity) made_on_ = capacity->host;
+            for (const placement::Candidate& each : services_.survey()) {
+                if (each.peer == holders.back()) made_on_ = each.cpu;
             }
             note_placement();
             statistics_.add(record);
             notify([&](RunObserver& observer) { observer.on_committed(record); });
             release(record.output_bytes);
             for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
+            if (move_) advance_move(true, failures);
         });
 }
 
@@ -163,7 +170,7 @@ void Deployment::on_end_proposal(const Json& head) {
 
 /// The end is true: what is left is to write its files home, as often as it takes.
 void Deployment::finish() {
-    release(commits_.state().end->output_bytes);
+    release(truth_.end->output_bytes);
     job(
         [this]() -> Status {
             if (commits_.state().applied) return {};
@@ -178,7 +185,7 @@ void Deployment::finish() {
             return commits_.note_applied();
         },
         [this](const Status& written) {
-            const EndRecord& end = *commits_.state().end;
+            const EndRecord& end = *truth_.end;
             Outcome outcome;
             outcome.exit_code = shell_exit_code(end.wait_status);
             outcome.failure = end.failure;
@@ -225,15 +232,22 @@ void Deployment::on_progress(const std::string& event, const Json& head, ByteVie
     const auto error = [&] { return error_from_json(head.value("error", Json())); };
     if (event == "started") {
         program_pid_ = head.value("pid", 0);
-        if (commits_.state().epoch > 1) say("goes on at " + services_.mesh.describe(*worker_));
+        if (is_moved_to(*worker_)) {
+            say("moved to " + services_.mesh.describe(*worker_));
+            end_move({});
+        } else if (epoch_ > 1) {
+            say("goes on at " + services_.mesh.describe(*worker_));
+        }
         notify([&](RunObserver& o) { o.on_started(program_pid_); });
     } else if (event == "restored") {
+        if (is_moved_to(*worker_)) return;  // It never died.
         ++statistics_.restores;
         notify([&](RunObserver& o) { o.on_restored(head.value("generation", std::uint64_t{0})); });
     } else if (event == "died") {
         notify([&](RunObserver& o) { o.on_died(utf8_to_bytes(head.value("cause", ""))); });
     } else if (event == "checkpoint-failed") {
         for (auto& [token, done] : std::exchange(checkpoints_, {})) done(fail(error()));
+        if (move_) end_move(fail(error()));
         notify([&](RunObserver& o) {
             o.on_checkpoint_failed(error(), head.value("protected", false));
         });
@@ -246,26 +260,44 @@ void Deployment::on_progress(const std::string& event, const Json& head, ByteVie
         const Stream stream = head.value("stream", 1) == 2 ? Stream::kStderr : Stream::kStdout;
         notify([&](RunObserver& o) { o.on_preview(stream, data); });
     } else if (event == "replicated") {
+        const GenerationRecord* last = truth_.last();
+        const std::uint64_t copied = head.value("generation", std::uint64_t{0});
+        if (last == nullptr || last->generation != copied) return;
         for (const PeerId& peer : peers_from_json(head.value("replicas", Json::array()))) {
             const bool is_new = std::find(holders_.begin(), holders_.end(), peer) == holders_.end();
             if (is_new) holders_.push_back(peer);
         }
         note_placement();
+        if (move_) advance_move(false, utf8_to_bytes(head.value("failures", "")));
     }
 }
 
+/// The last word, which may have to be written down first.
 void Deployment::conclude(Outcome outcome) {
-    if (phase_ == Phase::kEnded) return;
-    if (!commits_.state().end) {
-        command({{"do", "fence"}, {"why", "the computation has ended"}});
-        (void)output_.truncate(released_bytes_);
-        (void)commits_.end({outcome.exit_code << 8, released_bytes_, outcome.failure});
-        (void)commits_.note_applied();
-    }
-    phase_ = Phase::kEnded;
+    if (std::exchange(is_concluded_, true)) return;
+    const bool has_end = truth_.end.has_value();
+    phase_ = has_end ? Phase::kEnded : Phase::kEnding;
+    if (move_) end_move(fail(Code::kUnavailable, "the program has ended"));
     for (auto& [token, done] : std::exchange(checkpoints_, {})) {
         done(fail(Code::kUnavailable, "the program has ended"));
     }
+    if (has_end) return tell_end(std::move(outcome));
+    command({{"do", "fence"}, {"why", "the computation has ended"}});
+    const EndRecord end{outcome.exit_code << 8, released_bytes_, outcome.failure};
+    job(
+        [this, end]() -> Status {
+            PPDSM_TRY(output_.truncate(end.output_bytes));
+            PPDSM_TRY(commits_.end(end));
+            return commits_.note_applied();
+        },
+        [this, outcome = std::move(outcome)](const Status& noted) {
+            if (!noted) services_.log->error("vc={} {}", paths_.id(), noted.error().message());
+            phase_ = Phase::kEnded;
+            tell_end(outcome);
+        });
+}
+
+void Deployment::tell_end(Outcome outcome) {
     outcome.refusals = read_refusals(paths_.refusals());
     outcome_ = outcome;
     notify([&](RunObserver& observer) { observer.on_finished(outcome); });
