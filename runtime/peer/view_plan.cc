@@ -28,6 +28,11 @@ namespace {
 constexpr std::array kSystemDirectories = {"/usr",   "/bin",   "/sbin", "/lib",
                                            "/lib32", "/lib64", "/opt"};
 
+bool is_system_path(const fs::path& path) {
+    return std::any_of(kSystemDirectories.begin(), kSystemDirectories.end(),
+                       [&](const char* directory) { return is_within(path, directory); });
+}
+
 /// Without what only makes a path longer; empty for a relative one.
 std::string clean(const fs::path& path) {
     if (!path.is_absolute()) return {};
@@ -204,11 +209,6 @@ bool is_sound(const ViewPlan& plan) {
 }
 
 }  // namespace
-
-bool is_system_path(const fs::path& path) {
-    return std::any_of(kSystemDirectories.begin(), kSystemDirectories.end(),
-                       [&](const char* directory) { return is_within(path, directory); });
-}
 
 bool is_clean_path(const std::string& path) {
     if (path.empty() || path.front() != '/' || path.find('\0') != std::string::npos) return false;

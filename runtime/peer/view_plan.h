@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,8 +52,6 @@ struct ViewPlan {
 /// kInvalid: an exposure that cannot be.
 Result<ViewPlan> plan_view(const VcRecord& record, const Home& home);
 
-/// Of the directories that every program sees, by its name alone.
-bool is_system_path(const std::filesystem::path& path);
 /// Absolute, without empty names, "." and "..".
 bool is_clean_path(const std::string& path);
 
