@@ -31,7 +31,6 @@ struct PeerOptions {
     std::vector<std::string> advertise;
     std::vector<std::string> join;
     std::string memory;
-    std::vector<std::string> share;
     double cpus = 0;
     double yield_to_load = 0;
     bool foreground = false;
@@ -81,7 +80,6 @@ Result<DaemonOptions> daemon_options(const PeerOptions& options) {
     }
     daemon.cpus = options.cpus;
     daemon.yield_to_cores = options.yield_to_load;
-    daemon.share = options.share;
     daemon.foreground = options.foreground;
     return daemon;
 }
@@ -285,11 +283,6 @@ void add_start(CLI::App& peer, const Options& options, int& exit_code) {
                      "Programs leave while others than they keep so many cores busy here")
         ->expected(0, 1)
         ->default_str("0.5");
-    start
-        ->add_option("--share", options->share,
-                     "A directory here that programs of other peers may see and start in")
-        ->expected(1)
-        ->take_all();
     start->add_flag("--foreground", options->foreground, "Do not go into the background");
 }
 

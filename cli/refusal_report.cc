@@ -46,6 +46,12 @@ std::string shell_word(const std::string& text) {
     return word + "'";
 }
 
+/// Words for people that may hold a name of the program's choice.
+std::string printable(std::string text) {
+    std::replace_if(text.begin(), text.end(), is_control, '?');
+    return text;
+}
+
 /// Paths that one option would give, or a single one.
 struct Group {
     std::string place;
@@ -111,6 +117,22 @@ void add_section(std::vector<std::string>& lines, const std::string& title, std:
     }
 }
 
+/// Not refused, but not to be had either: nothing is advised.
+void add_unfetched(std::vector<std::string>& lines, const Refusals& refusals,
+                   const Advice& advice) {
+    const auto& unfetched = refusals.unfetched;
+    if (unfetched.empty()) return;
+    lines.push_back(fmt::format("could not be fetched from their owner ({}):", unfetched.size()));
+    for (std::size_t i = 0; i < std::min(unfetched.size(), kMostLines); ++i) {
+        const auto& [path, why] = unfetched[i];
+        lines.push_back("  " + shell_word(path) + ": " + printable(why));
+    }
+    if (unfetched.size() > kMostLines) {
+        lines.push_back(fmt::format("  and {} more: see {}", unfetched.size() - kMostLines,
+                                    advice.log.string()));
+    }
+}
+
 }  // namespace
 
 std::vector<std::string> describe_refusals(const Refusals& refusals, const Advice& advice) {
@@ -129,6 +151,7 @@ std::vector<std::string> describe_refusals(const Refusals& refusals, const Advic
                 group(refusals.not_exposed, "", parent_of, itself), refusals, advice);
     add_section(lines, "writes refused outside the writable places", refusals.writes.size(),
                 group(refusals.writes, ":rw", for_write, for_write), refusals, advice);
+    add_unfetched(lines, refusals, advice);
     return lines;
 }
 

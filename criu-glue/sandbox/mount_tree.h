@@ -14,6 +14,9 @@ namespace ppdsm {
 /// Where the warden mounts the sandbox's root in its private mount namespace.
 inline constexpr const char* kTreeRoot = "/run/ppdsm/root";
 
+/// Where the owner's files are served to the warden, when home is elsewhere.
+inline constexpr const char* kFilesMount = "/run/ppdsm/files";
+
 /// Where the warden has prepared this mount.
 std::string prepared_path(const SandboxMount& mount);
 

@@ -17,7 +17,18 @@ namespace {
 
 constexpr const char* kNotExposedKey = "not_exposed";
 constexpr const char* kWriteKey = "refused_write";
+constexpr const char* kUnfetchedKey = "unfetched";
+constexpr const char* kWhyKey = "why";
 constexpr const char* kMoreKey = "more";
+
+const char* key_of(RefusalLog::Kind kind) {
+    switch (kind) {
+        case RefusalLog::Kind::kNotExposed: return kNotExposedKey;
+        case RefusalLog::Kind::kWrite: return kWriteKey;
+        case RefusalLog::Kind::kUnfetched: return kUnfetchedKey;
+    }
+    return "";
+}
 
 class Reader {
 public:
@@ -27,6 +38,7 @@ public:
         if (entry.contains(kMoreKey)) refusals_.more = true;
         take_path(entry, kWriteKey, writes_, refusals_.writes);
         take_path(entry, kNotExposedKey, not_exposed_, refusals_.not_exposed);
+        take_unfetched(entry);
     }
     Refusals result() {
         std::erase_if(refusals_.not_exposed,
@@ -49,7 +61,22 @@ private:
         list.push_back(std::move(path));
     }
 
+    void take_unfetched(const Json& entry) {
+        const auto path = entry.find(kUnfetchedKey);
+        const auto why = entry.find(kWhyKey);
+        if (path == entry.end() || !path->is_string()) return;
+        if (why == entry.end() || !why->is_string()) return;
+        if (unfetched_.size() >= RefusalLog::kMostPaths) {
+            refusals_.more = true;
+            return;
+        }
+        std::pair<std::string, std::string> both{utf8_to_bytes(path->get<std::string>()),
+                                                 utf8_to_bytes(why->get<std::string>())};
+        if (unfetched_.insert(both).second) refusals_.unfetched.push_back(std::move(both));
+    }
+
     Refusals refusals_;
+    std::set<std::pair<std::string, std::string>> unfetched_;
     std::set<std::string> writes_;
     std::set<std::string> not_exposed_;
 };
@@ -61,13 +88,14 @@ Result<RefusalLog> RefusalLog::open(const std::filesystem::path& path) {
     return RefusalLog(std::move(file));
 }
 
-void RefusalLog::note(Kind kind, const std::string& path) {
-    if (noted_.size() > kMostPaths || !noted_.emplace(kind, path).second) return;
+void RefusalLog::note(Kind kind, const std::string& path, const std::string& why) {
+    if (noted_.size() > kMostPaths || !noted_.emplace(kind, path, why).second) return;
     Json line = Json::object();
     if (noted_.size() > kMostPaths) {
         line[kMoreKey] = true;
     } else {
-        line[kind == Kind::kWrite ? kWriteKey : kNotExposedKey] = bytes_to_utf8(path);
+        line[key_of(kind)] = bytes_to_utf8(path);
+        if (kind == Kind::kUnfetched) line[kWhyKey] = bytes_to_utf8(why);
     }
     (void)write_all(file_, as_bytes(line.dump() + "\n"));
 }

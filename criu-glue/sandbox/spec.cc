@@ -16,8 +16,9 @@ std::string SandboxMount::key() const {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SandboxMount, kind, target, source, upper, work)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SandboxSpec, skeleton, refusals_log, private_paths, mounts,
-                                   hostname, uid, gid, host_network, terminal, program, arguments,
-                                   environment, working_directory, criu_command, tree_cgroups)
+                                   file_roots, hostname, uid, gid, host_network, terminal, program,
+                                   arguments, environment, working_directory, criu_command,
+                                   tree_cgroups)
 
 namespace {
 
@@ -27,8 +28,9 @@ void convert_strings(SandboxSpec& spec) {
          {&spec.skeleton, &spec.refusals_log, &spec.program, &spec.working_directory}) {
         *text = Convert(*text);
     }
-    for (std::vector<std::string>* list : {&spec.private_paths, &spec.arguments, &spec.environment,
-                                           &spec.criu_command, &spec.tree_cgroups}) {
+    for (std::vector<std::string>* list :
+         {&spec.private_paths, &spec.file_roots, &spec.arguments, &spec.environment,
+          &spec.criu_command, &spec.tree_cgroups}) {
         for (std::string& text : *list) text = Convert(text);
     }
     for (SandboxMount& mount : spec.mounts) {

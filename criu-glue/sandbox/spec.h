@@ -32,6 +32,9 @@ struct SandboxSpec {
     std::string refusals_log;  ///< Host file that gets what the program asked for in vain.
     std::vector<std::string> private_paths;  ///< Of the host: see RootView.
     std::vector<SandboxMount> mounts;        ///< In mounting order: outer before inner.
+    /// Home is elsewhere: these paths of it, with all below, are served at kFilesMount (the sources
+    /// of mounts lie there), and nothing of this host is shown or named. Empty: home is here.
+    std::vector<std::string> file_roots;
     std::string hostname;
     std::uint32_t uid = 0;  ///< The program's, inside and outside alike.
     std::uint32_t gid = 0;

@@ -89,7 +89,7 @@ Status Warden::handle(WardenMessage message) {
     // A program that ended under CRIU's hands has ended; that CRIU failed over it is no news.
     PPDSM_TRY(reap());
     if (ended_ || !end_reason_.empty()) return {};
-    PPDSM_TRY(check_root());
+    PPDSM_TRY(check_servers());
     const bool is_transient = done.error().code() == Code::kUnavailable;
     return executor_.send({Type::kFailed,
                            {is_transient ? 1U : 0U, 0},
@@ -120,9 +120,10 @@ Status Warden::reap() {
         int status = 0;
         ::waitpid(pid, &status, 0);
         info = {};
-        if (pid == root_server_) return fail(Code::kUnavailable, "the root's server has died");
+        if (pid == servers_.root) return fail(Code::kUnavailable, "the root's server has died");
+        if (pid == servers_.files) return fail(Code::kUnavailable, "the files' server has died");
         if (pid != init_) continue;
-        PPDSM_TRY(check_root());
+        PPDSM_TRY(check_servers());
         int program_status =
             SIGKILL;  // Killed before it could tell: its whole tree died by SIGKILL.
         const bool told = WIFEXITED(status) && name &&
@@ -138,13 +139,16 @@ Status Warden::reap() {
     return {};
 }
 
-/// A root that died has shown the program errors that it must not have seen: nothing that came
-/// after may count. statfs(2) is never answered from the kernel's memory, and a dead root stays
+/// A server that died has shown the program errors that it must not have seen: nothing that came
+/// after may count. statfs(2) is never answered from the kernel's memory, and what is dead stays
 /// dead.
-Status Warden::check_root() const {
+Status Warden::check_servers() const {
     struct statfs info{};
     if (::statfs(kTreeRoot, &info) != 0) {
         return fail(Code::kUnavailable, "the sandbox's root is gone");
+    }
+    if (servers_.files != 0 && ::statfs(kFilesMount, &info) != 0) {
+        return fail(Code::kUnavailable, "the owner's files are gone");
     }
     return {};
 }
@@ -192,7 +196,7 @@ Status Warden::dump() {
     Status cut;
     const Status dumped = criu_dump(criu_options(false), init_, [&](const CriuEvent& event) {
         if (event.name != "post-dump") return true;
-        cut = check_root();
+        cut = check_servers();
         if (cut && !privileged_) cut = refuse_unseen_state();
         if (!cut) return false;
         cut = executor_.send({Type::kFrozen, {}, {}, {}}).and_then([&]() -> Status {

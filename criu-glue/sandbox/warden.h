@@ -13,17 +13,23 @@
 
 namespace ppdsm {
 
+/// The processes behind the sandbox's file systems; 0: there is none.
+struct SandboxServers {
+    pid_t root = 0;
+    pid_t files = 0;
+};
+
 class Warden {
 public:
-    /// `root_server`: the process behind the sandbox's root; 0: there is none.
-    Warden(SandboxSpec spec, MessageSocket executor, bool privileged, pid_t root_server)
+    Warden(SandboxSpec spec, MessageSocket executor, bool privileged, SandboxServers servers)
         : spec_(std::move(spec)),
           executor_(std::move(executor)),
           privileged_(privileged),
-          root_server_(root_server) {}
+          servers_(servers) {}
 
-    /// Serves until the executor hangs up or a tree has ended. kUnavailable: the sandbox's root is
-    /// gone, and with it the sandbox; the caller ends, as if it had been killed itself.
+    /// Serves until the executor hangs up or a tree has ended. kUnavailable: the sandbox's root or
+    /// the owner's files are gone, and with them the sandbox; the caller ends, as if it had been
+    /// killed itself.
     Status serve();
 
 private:
@@ -34,7 +40,7 @@ private:
     Status restore(WardenMessage message);
     Status announce(WardenMessage::Type type, OwnedFd terminal);
     Status reap();
-    Status check_root() const;
+    Status check_servers() const;
     void end_tree(const std::string& why);
     Result<OwnedFd> fresh_image_directory();
     [[nodiscard]] std::string image_path() const;
@@ -45,7 +51,7 @@ private:
     SandboxSpec spec_;
     MessageSocket executor_;
     bool privileged_;
-    pid_t root_server_;
+    SandboxServers servers_;
     pid_t init_ = 0;
     std::string end_reason_;  ///< Why we ended the tree ourselves.
     OwnedFd images_;

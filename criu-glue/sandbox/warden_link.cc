@@ -16,15 +16,18 @@ namespace {
 
 constexpr int kSocketFd = 3;
 constexpr int kSpecFd = 4;
-constexpr int kAboveFds = 16;  // Out of the way of the two numbers above while they are placed.
+constexpr int kFilesFd = 5;
+constexpr int kAboveFds = 16;  // Out of the way of the numbers above while they are placed.
 
 /// Between fork and exec in a process that may have threads: system calls only.
-[[noreturn]] void execute_warden(const char* path, int socket, int spec) {
+[[noreturn]] void execute_warden(const char* path, int socket, int spec, int files) {
     const int high_socket = ::fcntl(socket, F_DUPFD, kAboveFds);
     const int high_spec = ::fcntl(spec, F_DUPFD, kAboveFds);
+    const int high_files = files < 0 ? -1 : ::fcntl(files, F_DUPFD, kAboveFds);
     ::dup2(high_socket, kSocketFd);
     ::dup2(high_spec, kSpecFd);
-    ::close_range(kSpecFd + 1, ~0U, 0);
+    if (high_files >= 0) ::dup2(high_files, kFilesFd);
+    ::close_range(high_files >= 0 ? kFilesFd + 1 : kSpecFd + 1, ~0U, 0);
     ::setsid();  // The terminal's signals reach the program through the executor only.
     sigset_t none;
     sigemptyset(&none);
@@ -37,7 +40,10 @@ constexpr int kAboveFds = 16;  // Out of the way of the two numbers above while 
 }  // namespace
 
 Result<WardenLink> WardenLink::spawn(const std::filesystem::path& executable,
-                                     const SandboxSpec& spec) {
+                                     const SandboxSpec& spec, OwnedFd files) {
+    if (spec.file_roots.empty() == files.valid()) {
+        return fail(Code::kInvalid, "file roots and the channel for them come together");
+    }
     PPDSM_ASSIGN(auto ends, make_packet_pair());
     MessageSocket ours{std::move(ends.first)};
     OwnedFd theirs = std::move(ends.second);
@@ -47,8 +53,9 @@ Result<WardenLink> WardenLink::spawn(const std::filesystem::path& executable,
     if (::access(executable.c_str(), X_OK) != 0) return fail_errno("start " + executable.string());
     const pid_t pid = ::fork();
     if (pid < 0) return fail_errno("fork for the warden");
-    if (pid == 0) execute_warden(executable.c_str(), theirs.get(), description.get());
+    if (pid == 0) execute_warden(executable.c_str(), theirs.get(), description.get(), files.get());
     theirs.reset();
+    files.reset();
     Result<WardenMessage> first = ours.receive();
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {

@@ -11,8 +11,9 @@ namespace ppdsm {
 class WardenLink {
 public:
     /// Starts a warden for the sandbox. It dies with the calling thread, so call from the main one.
+    /// `files`: the file server's end of its channel (file_channel.h), for a spec with file roots.
     static Result<WardenLink> spawn(const std::filesystem::path& executable,
-                                    const SandboxSpec& spec);
+                                    const SandboxSpec& spec, OwnedFd files = {});
     WardenLink(WardenLink&&) noexcept = default;
     WardenLink& operator=(WardenLink&&) = delete;
     WardenLink(const WardenLink&) = delete;

@@ -4,7 +4,8 @@
 // with it: no orphan and no half-restored tree runs on. It makes the tree, dumps and restores it on
 // request.
 //
-// usage: ppdsm-warden  (3: message socket, 4: the sandbox's description)
+// usage: ppdsm-warden  (3: message socket, 4: the sandbox's description, 5: the file server's
+// channel when the description has file roots)
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <net/if.h>
@@ -26,6 +27,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "criu-glue/sandbox/file_server.h"
 #include "criu-glue/sandbox/message_socket.h"
 #include "criu-glue/sandbox/mount_tree.h"
 #include "criu-glue/sandbox/root_server.h"
@@ -37,6 +39,7 @@ namespace {
 
 constexpr int kSocketFd = 3;
 constexpr int kSpecFd = 4;
+constexpr int kFilesFd = 5;
 /// An ordinary user's tree shares these with the warden (see tree_launch.h).
 constexpr int kSharedNamespaces = CLONE_NEWIPC | CLONE_NEWUTS;
 
@@ -102,7 +105,9 @@ Status make_mounts_private() {
 
 /// Where the spec's paths of home lie now.
 void follow_run(SandboxSpec& spec) {
-    const auto follow = [](std::string& path) {
+    const std::string files = std::string(kFilesMount) + "/";
+    const auto follow = [&](std::string& path) {
+        if (!spec.file_roots.empty() && path.starts_with(files)) return;
         if (path == "/run" || path.starts_with("/run/")) path.replace(0, 4, kHomeRun);
     };
     follow(spec.skeleton);
@@ -114,8 +119,12 @@ void follow_run(SandboxSpec& spec) {
     }
 }
 
+constexpr const char* kNoHome = "/run/ppdsm/no-home";
+
 RootSources root_sources(const SandboxSpec& spec) {
     RootSources sources{spec.skeleton, spec.private_paths, {}, {}};
+    // What this host has is not home's: a directory that is not there hides all of it.
+    if (!spec.file_roots.empty()) sources.home = kNoHome;
     for (const SandboxMount& mount : spec.mounts) {
         if (mount.kind == SandboxMount::Kind::kUnion) {
             sources.unions.emplace_back(mount.target, mount.source);
@@ -142,24 +151,43 @@ Result<pid_t> make_root(const SandboxSpec& spec, MessageSocket& executor) {
     return server;
 }
 
+/// Mounts the owner's files and starts their server, whose pid is returned. 0: home is here.
+Result<pid_t> make_files(const SandboxSpec& spec, MessageSocket& executor) {
+    if (spec.file_roots.empty()) return 0;
+    OwnedFd channel(kFilesFd);
+    ::fcntl(channel.get(), F_SETFD, FD_CLOEXEC);
+    Result<FileMount> mounted = mount_files(kFilesMount);
+    if (!mounted) return fail(mounted.error());
+    PPDSM_ASSIGN(RefusalLog log, RefusalLog::open(spec.refusals_log));
+    const pid_t server = ::fork();
+    if (server < 0) return fail_errno("fork the files' server");
+    if (server == 0) {
+        executor = MessageSocket{OwnedFd()};
+        serve_files(*std::move(mounted), std::move(channel), spec.file_roots, std::move(log));
+    }
+    return server;
+}
+
 /// The pid namespace's init: everything of the sandbox dies with it.
 [[noreturn]] void run_warden(SandboxSpec spec, MessageSocket executor, bool privileged) {
-    const auto prepare = [&]() -> Result<pid_t> {
+    const auto prepare = [&]() -> Result<SandboxServers> {
         PPDSM_TRY(make_mounts_private());
         follow_run(spec);
         if (!spec.host_network) PPDSM_TRY(raise_loopback());
-        PPDSM_ASSIGN(const pid_t root_server, make_root(spec, executor));
+        SandboxServers made;
+        PPDSM_ASSIGN(made.files, make_files(spec, executor));
+        PPDSM_ASSIGN(made.root, make_root(spec, executor));
         PPDSM_TRY(prepare_mounts(spec, privileged));
-        return root_server;
+        return made;
     };
-    const Result<pid_t> root_server = prepare();
-    if (!root_server) {
-        (void)executor.send({WardenMessage::Type::kFailed, {}, root_server.error().message(), {}});
+    const Result<SandboxServers> servers = prepare();
+    if (!servers) {
+        (void)executor.send({WardenMessage::Type::kFailed, {}, servers.error().message(), {}});
         _exit(125);
     }
-    Warden warden(std::move(spec), std::move(executor), privileged, *root_server);
+    Warden warden(std::move(spec), std::move(executor), privileged, *servers);
     const Status served = warden.serve();
-    // Without executor or root: who is there sees that we end.
+    // Without executor, root or files: who is there sees that we end.
     const bool alone = !served && served.error().code() == Code::kUnavailable;
     if (!served && !alone)
         std::fprintf(stderr, "ppdsm-warden: %s\n", served.error().message().c_str());

@@ -28,6 +28,10 @@ enum class MessageType : std::uint16_t {
     kContent = 19,
     kGetPiece = 20,
     kPiece = 21,
+    kHoldFiles = 22,
+    kFilesHeld = 23,
+    kGetCatalog = 24,
+    kCatalog = 25,
     // Generations.
     kOffer = 32,
     kOfferAnswer = 33,

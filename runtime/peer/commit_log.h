@@ -32,6 +32,8 @@ struct GenerationRecord {
     std::uint64_t bytes_new = 0;
     std::uint64_t bytes_total = 0;
     std::int64_t unix_ms = 0;
+    /// Of the catalog of what the program was shown of its owner's files; 0: home is here.
+    std::uint64_t catalog_bytes = 0;
 };
 
 /// As JSON, for the log and for exports.

@@ -66,6 +66,13 @@ public:
         CommitAuthority* authority = nullptr;
         /// Of the output log, by incarnations elsewhere.
         std::uint64_t released_bytes = 0;
+        /// Of a program whose home is elsewhere: what it is shown, and who gives an incarnation's
+        /// file server its end of a fresh channel (criu-glue/sandbox/file_channel.h).
+        struct RemoteFiles {
+            ViewPlan plan;
+            std::function<Result<OwnedFd>()> open_channel;
+        };
+        std::optional<RemoteFiles> remote_files = {};
 
         /// Finds the CRIU that the run needs, or notes why there is none.
         void find_criu(const std::filesystem::path& cache);

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "criu-glue/criu/explain.h"
+#include "criu-glue/sandbox/mount_tree.h"
 #include "runtime/peer/executor.h"
 #include "runtime/peer/fault_point.h"
 
@@ -26,7 +27,11 @@ Result<FileView> Executor::fresh_view() {
         errno != ENOENT) {
         return fail_errno("put aside " + setup_.paths.run().string());
     }
-    return build_file_view(setup_.record, setup_.paths, home_, setup_.libexec / "ppdsm-init");
+    const std::filesystem::path init = setup_.libexec / "ppdsm-init";
+    if (setup_.remote_files) {
+        return build_file_view(setup_.remote_files->plan, setup_.paths, init, kFilesMount);
+    }
+    return build_file_view(setup_.record, setup_.paths, home_, init);
 }
 
 SandboxSpec Executor::sandbox_spec() const {
@@ -41,6 +46,7 @@ SandboxSpec Executor::sandbox_spec() const {
     // Who asks for a name server without a network misses none.
     if (!record.host_network) spec.private_paths.emplace_back("/etc/resolv.conf");
     spec.mounts = view_.mounts;
+    spec.file_roots = view_.file_roots;
     spec.uid = record.uid;
     spec.gid = record.gid;
     spec.host_network = record.host_network;
@@ -64,8 +70,12 @@ Status Executor::spawn_warden() {
                                                              commits_.state().epoch),
                                                  limits, setup_.paths.limits()));
     }
-    PPDSM_ASSIGN(WardenLink link,
-                 WardenLink::spawn(setup_.libexec / "ppdsm-warden", sandbox_spec()));
+    OwnedFd files;
+    if (setup_.remote_files) {
+        PPDSM_ASSIGN(files, setup_.remote_files->open_channel());
+    }
+    PPDSM_ASSIGN(WardenLink link, WardenLink::spawn(setup_.libexec / "ppdsm-warden", sandbox_spec(),
+                                                    std::move(files)));
     warden_ = std::make_unique<WardenLink>(std::move(link));
     warden_poller_ = std::make_unique<Poller>(loop_, warden_->socket().fd().get(),
                                               [this](int events) { on_warden(events); });

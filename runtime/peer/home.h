@@ -47,6 +47,9 @@ struct VcPaths {
     /// Of a VC of the mesh: who runs it, and the generation that its files are written home from.
     [[nodiscard]] std::filesystem::path placement() const { return directory / "placement.json"; }
     [[nodiscard]] std::filesystem::path last_files() const { return directory / "files.json"; }
+    /// Of a VC of the mesh: what it is shown of its owner's files, and what it has been shown.
+    [[nodiscard]] std::filesystem::path plan() const { return directory / "plan.json"; }
+    [[nodiscard]] std::filesystem::path catalog() const { return directory / "files.catalog"; }
     [[nodiscard]] std::filesystem::path control() const { return directory / "control"; }
 };
 

@@ -41,8 +41,7 @@ class Mesh(contextlib.AbstractContextManager):
         with open(self.log(name), "ab") as log:
             self.daemons[name] = subprocess.Popen(
                 [self.tools.ppdsm, "peer", "start", "--foreground", "--home", str(self.home(name)),
-                 "--name", name, "--listen", "127.0.0.1:0", "--share", str(self.tools.scratch),
-                 "--share", str(self.tools.build)],
+                 "--name", name, "--listen", "127.0.0.1:0"],
                 cwd=self.tools.work, env=self.tools.environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log)
         wait_until(f"peer {name}", lambda: self.run(

@@ -24,12 +24,9 @@ protected:
         std::string name;
         fs::path home;
         std::unique_ptr<ChildProcess> daemon;
+        std::vector<fs::path> hidden;  ///< Directories that are empty where its daemon runs.
     };
 
-    void SetUp() override {
-        ProcessTest::SetUp();
-        shared_ = world();
-    }
     void TearDown() override {
         stop_daemons();
         EXPECT_TRUE(wait_until([&] { return own_processes().empty(); }))
@@ -57,14 +54,24 @@ protected:
         peer.home = directory("peer-" + name);
         Arguments argv = {ppdsm(),   "peer",   "start", "--foreground", "--home",
                           peer.home, "--name", name,    "--listen",     listen_address(name)};
-        argv.insert(argv.end(), {"--share", shared_});
         argv.insert(argv.end(), more.begin(), more.end());
+        if (!peer.hidden.empty()) argv = without(peer.hidden, argv);
         if (!fault.empty()) environment()["PPDSM_FAULT"] = fault;
         peer.daemon = start(argv, world());
         environment().erase("PPDSM_FAULT");
         where_ = before;
         ASSERT_TRUE(wait_until([&] { return ask(name, {"list"}).exit_code == 0; }))
             << "peer " << name << " does not serve";
+    }
+    /// The command in a mount namespace of its own, in which these directories are empty.
+    static Arguments without(const std::vector<fs::path>& hidden, const Arguments& argv) {
+        std::string script = "mount --make-rprivate /; ";
+        for (const fs::path& directory : hidden) {
+            script += "mount -t tmpfs -o mode=0755 none '" + directory.string() + "'; ";
+        }
+        Arguments all = {"unshare", "-m", "sh", "-ec", script + "exec \"$@\"", "sh"};
+        all.insert(all.end(), argv.begin(), argv.end());
+        return all;
     }
     Outcome ask(const std::string& peer, Arguments arguments) {
         Arguments all = {"peer"};
@@ -170,8 +177,6 @@ protected:
     std::map<std::string, Peer> peers_;
     /// Whose machine commands run at, where peers have machines of their own; empty: at none.
     std::string where_;
-    /// What peers let others' programs see: this test's world.
-    fs::path shared_;
 };
 
 /// Lasts about three seconds; prints, reads and writes files all the while.

@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "tests/process/mesh_fixture.h"
 
@@ -343,24 +341,6 @@ TEST_F(MeshTest, AHomeHasOneDaemonAndAnAddressToo) {
     EXPECT_NE(taken.exit_code, 0);
     EXPECT_TRUE(contains(taken.err, "choose another with --listen")) << taken.err;
     EXPECT_EQ(run_ppdsm({"peer", "list", "--home", directory("none")}).exit_code, 125);
-}
-
-TEST_F(MeshTest, ProgramsOfOthersSeeOnlyWhatIsShared) {
-    shared_ = directory("shared");
-    start_mesh();
-    const fs::path secret = directory("secret");
-    write_text(secret / "key", "secret\n");
-    fs::create_symlink(secret, shared_ / "link");
-    const auto refused = [&](const Arguments& options, const fs::path& work) {
-        const Outcome outcome = run_exec(options, {"cat", secret / "key"}, work);
-        EXPECT_NE(outcome.exit_code, 0);
-        EXPECT_EQ(outcome.out, "");
-        EXPECT_TRUE(contains(outcome.err, "does not share " + secret.string())) << outcome.err;
-    };
-    refused({"--on", "b", "--expose", secret}, shared_);
-    refused({"--on", "b"}, secret);
-    refused({"--on", "b", "--expose", shared_ / "link"}, shared_);
-    EXPECT_EQ(run_exec({"--on", "b"}, {"true"}, shared_).exit_code, 0);
 }
 
 TEST_F(MeshTest, ADrainedPeerTakesNoProgram) {

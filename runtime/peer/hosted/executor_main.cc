@@ -4,6 +4,7 @@
 //   <- {"event":"hello"} when it holds the VC, or {"event":"failed","error"} and it ends
 //   <- {"event":"propose","token","record"}, {"event":"propose-unprotected","token"},
 //      {"event":"propose-end","token","status","output","failure"[,"files"]}
+//   <- {"event":"files"} with a descriptor: the daemon's end of an incarnation's file channel
 //   -> {"do":"accept","token"[,"error"]}
 //   -> {"do":"leave"}: the end is accepted
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dsm/base/byte_text.h"
+#include "dsm/base/packet_socket.h"
 #include "runtime/peer/executor.h"
 #include "runtime/peer/libexec.h"
 #include "runtime/peer/local/run_server.h"
@@ -48,6 +50,14 @@ public:
                       {"failure", bytes_to_utf8(end.failure)}};
         if (files) event["files"] = format_generation(*files);
         ask(std::move(event), std::move(done));
+    }
+    /// The end for the file server of a new incarnation.
+    Result<OwnedFd> open_channel() {
+        PPDSM_ASSIGN(auto ends, make_packet_pair());
+        std::vector<OwnedFd> daemons;
+        daemons.push_back(std::move(ends.first));
+        socket_->send({{"event", "files"}}, {}, std::move(daemons));
+        return std::move(ends.second);
     }
     void on_accept(const Json& head) {
         auto node = asked_.extract(head.value("token", std::uint64_t{0}));
@@ -91,6 +101,9 @@ Status run(Loop& loop, const Options& options, OwnedFd socket) {
     PPDSM_ASSIGN(Executor::Setup setup, prepare(options, home));
     DeployersWord authority;
     setup.authority = &authority;
+    PPDSM_ASSIGN(const std::string plan, read_text(setup.paths.plan()));
+    PPDSM_ASSIGN(ViewPlan shown, decode_plan(plan));
+    setup.remote_files = {std::move(shown), [&] { return authority.open_channel(); }};
     PPDSM_ASSIGN(const std::unique_ptr<Executor> executor,
                  Executor::open(loop, home, std::move(setup)));
     RunServer server(loop, *executor, std::make_unique<LocalSocket>(loop, std::move(socket)),

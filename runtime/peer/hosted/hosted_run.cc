@@ -21,7 +21,7 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::uint64_t kPieceBytes = std::uint64_t{192} << 10;
+constexpr std::uint64_t kOutputPieceBytes = std::uint64_t{192} << 10;
 constexpr std::size_t kMaxRefusalBytes = std::size_t{48} << 10;
 /// Events that may be lost to a deployer that is not there are dropped beyond this.
 constexpr std::size_t kMaxOutbox = 4096;
@@ -59,6 +59,7 @@ Bytes encode_order(const DeployOrder& order) {
     packed.previews = order.previews;
     packed.replicas = pack(order.replicas);
     packed.sources = pack(order.sources);
+    packed.plan = encode_plan(order.plan);
     return encode_message<wire::Deploy>(packed);
 }
 
@@ -80,14 +81,17 @@ Result<DeployOrder> decode_order(ByteView bytes) {
     order.previews = packed.previews;
     PPDSM_ASSIGN(order.replicas, unpack(packed.replicas));
     PPDSM_ASSIGN(order.sources, unpack(packed.sources));
+    PPDSM_ASSIGN(order.plan, decode_plan(packed.plan));
     return order;
 }
 
-HostedRun::HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, const Home& home, PeerId deployer,
-                     DeployOrder order, std::shared_ptr<spdlog::logger> log)
+HostedRun::HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, MeshFiles& mesh_files,
+                     const Home& home, PeerId deployer, DeployOrder order,
+                     std::shared_ptr<spdlog::logger> log)
     : loop_(loop),
       mesh_(mesh),
       replicas_(replicas),
+      mesh_files_(mesh_files),
       home_(home),
       paths_(home.hosted(order.record.id)),
       deployer_(deployer),
@@ -98,13 +102,17 @@ HostedRun::HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, const Home& hom
       given_signals_(order_.input_signals),
       last_(order_.generation) {}
 
-HostedRun::~HostedRun() { *alive_ = false; }
+HostedRun::~HostedRun() {
+    *alive_ = false;
+    files_.reset();
+    mesh_files_.end_hosting(order_.record.id);
+}
 
 // Starting.
 
 void HostedRun::start(std::function<void(const Status&)> done, std::function<void()> on_gone) {
     on_gone_ = std::move(on_gone);
-    const auto launch_when_here = [this, alive = alive_, done](const Status& here) {
+    const auto release_and_launch = [this, alive = alive_, done](const Status& here) {
         if (!*alive) return;
         if (!here) return done(here);
         replicas_.release(order_.record.id, [this, alive, done](const Status& released) {
@@ -113,8 +121,17 @@ void HostedRun::start(std::function<void(const Status&)> done, std::function<voi
             launch(done);
         });
     };
-    if (!order_.generation) return launch_when_here({});
-    replicas_.bring(order_.record.id, *order_.generation, order_.sources, launch_when_here);
+    const auto bring_catalog = [this, alive = alive_, done,
+                                release_and_launch](const Status& here) {
+        if (!*alive) return;
+        if (!here) return done(here);
+        const std::uint64_t catalog_bytes =
+            order_.generation ? order_.generation->catalog_bytes : 0;
+        mesh_files_.begin_hosting(order_.record.id, catalog_bytes, order_.sources,
+                                  release_and_launch);
+    };
+    if (!order_.generation) return bring_catalog({});
+    replicas_.bring(order_.record.id, *order_.generation, order_.sources, bring_catalog);
 }
 
 void HostedRun::launch(std::function<void(const Status&)> done) {
@@ -124,6 +141,7 @@ void HostedRun::launch(std::function<void(const Status&)> done) {
                   [this, alive = alive_, prepared, done] {
                       if (!*alive) return;
                       Status status = *prepared;
+                      if (status) status = open_files();
                       if (status) status = spawn();
                       if (!status) return done(status);
                       started_ = done;
@@ -135,6 +153,7 @@ Status HostedRun::prepare_directory() {
     PPDSM_TRY(make_directories(paths_.directory, 0700));
     PPDSM_TRY(make_directories(paths_.manifests(), 0700));
     PPDSM_TRY(write_record(paths_, order_.record));
+    PPDSM_TRY(replace_file(paths_.plan(), as_bytes(encode_plan(order_.plan)), 0600));
     ::unlink(paths_.refusals().c_str());
     ::unlink(paths_.input().c_str());
     ::unlink(paths_.commits().c_str());
@@ -150,6 +169,21 @@ Status HostedRun::prepare_directory() {
     PPDSM_TRY(output.truncate(order_.output_bytes));  // A hole: what came before is elsewhere.
     PPDSM_TRY(output.append_frames(order_.released));
     output_.emplace(std::move(output));
+    return {};
+}
+
+/// Peers that may have contents besides the deployer.
+std::vector<PeerId> HostedRun::file_holders() const {
+    std::vector<PeerId> holders = order_.replicas;
+    holders.insert(holders.end(), order_.sources.begin(), order_.sources.end());
+    std::erase(holders, mesh_.self().id);
+    return holders;
+}
+
+Status HostedRun::open_files() {
+    HostedFiles::Setup setup{order_.record.id, order_.plan,           deployer_,
+                             paths_.catalog(), order_.record.program, file_holders()};
+    PPDSM_ASSIGN(files_, HostedFiles::open(loop_, mesh_, mesh_files_, std::move(setup), log_));
     return {};
 }
 
@@ -185,6 +219,9 @@ void HostedRun::on_executor(const Json& head, LocalMessage message) {
         if (!started) return;
         return event == "hello" ? started({}) : started(fail(error_from_json(head["error"])));
     }
+    if (event == "files" && !message.fds.empty()) {
+        return files_->attach(std::move(message.fds.front()));
+    }
     if (event == "propose") return on_proposal(head);
     if (event == "propose-end") return on_end_proposal(head);
     if (event == "propose-unprotected") {
@@ -205,8 +242,28 @@ void HostedRun::on_executor(const Json& head, LocalMessage message) {
 void HostedRun::on_proposal(const Json& head) {
     const Result<GenerationRecord> record = parse_generation(head.value("record", ""));
     if (!record) return stop("its executor is not of this release");
-    Proposal proposal{head.value("token", std::uint64_t{0}), {}, record->output_bytes};
-    replicate(*record, order_.replicas, std::move(proposal), head);
+    const std::uint64_t token = head.value("token", std::uint64_t{0});
+    files_->secure(order_.replicas,
+                   [this, alive = alive_, token, head = Json(head),
+                    record = *record](const Result<HostedFiles::Secured>& secured) mutable {
+                       if (!*alive) return;
+                       if (!secured) return reject(token, secured.error());
+                       if (!secured->failures.empty()) {
+                           log_->warn("vc={} what it was shown is not kept by {}", order_.record.id,
+                                      secured->failures);
+                       }
+                       record.catalog_bytes = secured->catalog_bytes;
+                       head["record"] = format_generation(record);
+                       replicate(record, secured->peers, {token, {}, record.output_bytes}, head);
+                   });
+}
+
+/// The executor goes on, and tries again with its next generation.
+void HostedRun::reject(std::uint64_t token, const Error& why) {
+    log_->warn("vc={} a generation is given up: {}", order_.record.id, why.message());
+    if (socket_) {
+        socket_->send({{"do", "accept"}, {"token", token}, {"error", error_to_json(why)}});
+    }
 }
 
 /// The deployer must have the layers, to write them home.
@@ -296,7 +353,7 @@ void HostedRun::ship_output() {
     const std::uint64_t from = sent_output_bytes_;
     std::uint64_t until = released_bytes_;
     for (const Outgoing& each : outbox_) until = std::max(until, each.output_bytes);
-    const std::uint64_t size = std::min(until - from, kPieceBytes);
+    const std::uint64_t size = std::min(until - from, kOutputPieceBytes);
     auto piece = std::make_shared<Result<Bytes>>(Bytes());
     loop_.offload(
         [this, alive = alive_, piece, from, size] { *piece = output_->read_frames(from, size); },
@@ -387,15 +444,20 @@ void HostedRun::replace_replicas(const Json& head) {
     for (const PeerId& peer : order_.replicas) {
         if (!contains(known, peer)) fresh.push_back(peer);
     }
-    if (fresh.empty() || !last_) return;
-    replicas_.replicate(
-        order_.record.id, *last_, fresh,
-        [this, alive = alive_, generation = last_->generation](const Replicas::Outcome& outcome) {
-            if (!*alive) return;
-            tell({{"event", "replicated"},
-                  {"generation", generation},
-                  {"failures", bytes_to_utf8(outcome.failures)},
-                  {"replicas", peers_to_json(outcome.durable)}});
+    if (files_) files_->set_holders(file_holders());
+    if (fresh.empty() || !last_ || !files_) return;
+    files_->secure(
+        fresh, [this, alive = alive_, last = *last_](const Result<HostedFiles::Secured>& secured) {
+            if (!*alive || !secured) return;
+            replicas_.replicate(
+                order_.record.id, last, secured->peers,
+                [this, alive, generation = last.generation](const Replicas::Outcome& outcome) {
+                    if (!*alive) return;
+                    tell({{"event", "replicated"},
+                          {"generation", generation},
+                          {"failures", bytes_to_utf8(outcome.failures)},
+                          {"replicas", peers_to_json(outcome.durable)}});
+                });
         });
 }
 

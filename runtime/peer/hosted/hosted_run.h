@@ -15,6 +15,7 @@
 #include "dsm/base/child_process.h"
 #include "runtime/peer/commit_log.h"
 #include "runtime/peer/home.h"
+#include "runtime/peer/hosted/hosted_files.h"
 #include "runtime/peer/journals.h"
 #include "runtime/peer/local/local_socket.h"
 #include "runtime/peer/mesh/mesh.h"
@@ -36,14 +37,15 @@ struct DeployOrder {
     bool previews = false;
     std::vector<PeerId> replicas;
     std::vector<PeerId> sources;  ///< Who has the generation.
+    ViewPlan plan;                ///< What the program is shown of the deployer's files.
 };
 Bytes encode_order(const DeployOrder& order);
 Result<DeployOrder> decode_order(ByteView bytes);
 
 class HostedRun {
 public:
-    HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, const Home& home, PeerId deployer,
-              DeployOrder order, std::shared_ptr<spdlog::logger> log);
+    HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, MeshFiles& mesh_files, const Home& home,
+              PeerId deployer, DeployOrder order, std::shared_ptr<spdlog::logger> log);
     ~HostedRun();
 
     /// `done` when the executor holds the VC, or why it does not. `on_gone` later, once, when
@@ -77,6 +79,8 @@ private:
     };
 
     Status prepare_directory();
+    Status open_files();
+    [[nodiscard]] std::vector<PeerId> file_holders() const;
     Status spawn();
     void launch(std::function<void(const Status&)> done);
     void on_executor(const nlohmann::json& head, LocalMessage message);
@@ -84,6 +88,7 @@ private:
     void on_end_proposal(nlohmann::json head);
     void replicate(const GenerationRecord& record, const std::vector<PeerId>& peers,
                    Proposal proposal, nlohmann::json head);
+    void reject(std::uint64_t token, const Error& why);
     void submit(Proposal proposal);
     void tell(const nlohmann::json& head, Bytes data = {});
     void pump();
@@ -98,11 +103,13 @@ private:
     Loop& loop_;
     Mesh& mesh_;
     Replicas& replicas_;
+    MeshFiles& mesh_files_;
     Home home_;
     VcPaths paths_;
     PeerId deployer_;
     DeployOrder order_;
     std::shared_ptr<spdlog::logger> log_;
+    std::unique_ptr<HostedFiles> files_;
     std::optional<ChildProcess> executor_;
     std::unique_ptr<Poller> executor_poller_;
     std::unique_ptr<LocalSocket> socket_;

@@ -67,6 +67,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Loop& loop, const Home& home, Daem
                                                    asked.advertised, daemon->log_}));
     daemon->replicas_ =
         std::make_unique<Replicas>(loop, *daemon->mesh_, daemon->home_, daemon->log_);
+    PPDSM_ASSIGN(daemon->files_,
+                 MeshFiles::open(loop, *daemon->mesh_, daemon->home_, daemon->log_));
     daemon->listen_for_programs();
     daemon->resume_deployments();
     PPDSM_TRY(daemon->listen_locally());

@@ -16,6 +16,7 @@
 #include "runtime/peer/mesh/capacity.h"
 #include "runtime/peer/mesh/deployment.h"
 #include "runtime/peer/mesh/mesh.h"
+#include "runtime/peer/mesh/mesh_files.h"
 #include "runtime/peer/mesh/replicas.h"
 
 namespace ppdsm {
@@ -29,8 +30,6 @@ struct DaemonOptions {
     double cpus = 0;
     double yield_to_cores = 0;  ///< Used by others than the mesh: its programs leave. 0: never.
     std::uint64_t memory_bytes = 0;
-    /// Directories here that programs of other peers may see, beyond the system's.
-    std::vector<std::string> share;
     bool foreground = false;
 };
 
@@ -81,6 +80,7 @@ private:
     [[nodiscard]] Status check_order(const PeerId& from, const DeployOrder& order) const;
     Status on_deploy(const PeerId& from, const Frame& frame);
     void host(const PeerId& from, std::uint64_t correlation, DeployOrder order);
+    void forget_hosted(const std::string& vc);
     void end_hosting(const std::string& vc);
     Status on_command(const PeerId& from, const Frame& frame);
     Status on_event(const PeerId& from, const Frame& frame);
@@ -104,6 +104,7 @@ private:
     std::shared_ptr<spdlog::logger> log_;
     std::unique_ptr<Mesh> mesh_;
     std::unique_ptr<Replicas> replicas_;
+    std::unique_ptr<MeshFiles> files_;
     std::map<std::string, std::unique_ptr<Deployment>> deployments_;
     std::map<std::string, std::unique_ptr<HostedRun>> hosted_;
     std::map<std::string, NextOrder> next_orders_;

@@ -8,7 +8,6 @@
 #include "dsm/base/byte_text.h"
 #include "dsm/wire/codec.h"
 #include "messages_generated.h"
-#include "runtime/peer/file_view.h"
 #include "runtime/peer/mesh/daemon.h"
 #include "runtime/peer/mesh/deployment.h"
 
@@ -17,17 +16,6 @@ namespace ppdsm {
 using Json = nlohmann::json;
 
 namespace {
-
-/// Both without links, so that none leads out of what is shared.
-bool is_shared(const std::filesystem::path& path, const std::vector<std::string>& shared) {
-    std::error_code error;
-    const auto real = std::filesystem::canonical(path, error);
-    if (error) return false;
-    return std::any_of(shared.begin(), shared.end(), [&](const std::string& directory) {
-        const auto top = std::filesystem::canonical(directory, error);
-        return !error && is_within(real, top);
-    });
-}
 
 /// A message's line of JSON, which another machine wrote: what it says ends the link at worst.
 Status with_head(const std::string& text, const std::function<void(const Json&)>& use) {
@@ -46,7 +34,7 @@ Status with_head(const std::string& text, const std::function<void(const Json&)>
 // Deploying.
 
 Deployment::Services Daemon::services() {
-    return {loop_, *mesh_, *replicas_, home_, log_, [this] { return survey(); }};
+    return {loop_, *mesh_, *replicas_, *files_, home_, log_, [this] { return survey(); }};
 }
 
 /// Those of earlier lives of this daemon that have not ended.
@@ -157,14 +145,14 @@ void Daemon::listen_for_programs() {
         forgotten_.insert(name.vc);
         const auto hosted = hosted_.find(name.vc);
         if (hosted == hosted_.end()) {
-            replicas_->forget(name.vc);
+            forget_hosted(name.vc);
         } else if (hosted->second->deployer() == from) {
             hosted->second->stop("the computation has ended");
         }
         return {};
     });
     mesh_->watch_links([this](const PeerId& peer, bool is_open) {
-        if (!is_open) replicas_->on_link_closed(peer);
+        is_open ? files_->on_linked(peer) : replicas_->on_link_closed(peer);
         for (auto& [vc, run] : hosted_) {
             if (run->deployer() != peer) continue;
             is_open ? run->on_deployer_linked() : run->on_deployer_unlinked();
@@ -185,6 +173,11 @@ void Daemon::listen_for_programs() {
     });
 }
 
+void Daemon::forget_hosted(const std::string& vc) {
+    files_->forget(vc);
+    replicas_->forget(vc);
+}
+
 void Daemon::answer_order(const PeerId& to, std::uint64_t correlation, const Status& status) {
     wire::AnswerT answer;
     if (!status) {
@@ -195,8 +188,7 @@ void Daemon::answer_order(const PeerId& to, std::uint64_t correlation, const Sta
                       encode_message<wire::Answer>(answer));
 }
 
-/// What this machine's owner lets others' programs do. The paths that an order names are ours:
-/// nobody gets to see more of them than is shared.
+/// What this machine's owner lets others' programs do.
 Status Daemon::check_order(const PeerId& from, const DeployOrder& order) const {
     if (from == mesh_->self().id) return {};
     if (capacity_.drained) return fail(Code::kUnavailable, "drained by its owner");
@@ -205,13 +197,6 @@ Status Daemon::check_order(const PeerId& from, const DeployOrder& order) const {
         return fail(Code::kUnsupported, "it cannot run programs of another user");
     }
     if (record.host_network) return fail(Code::kUnsupported, "--net host is for one's own machine");
-    std::vector<std::string> wanted = {record.working_directory, record.program};
-    for (const Exposure& exposure : record.exposures) wanted.push_back(exposure.path);
-    for (const std::string& path : wanted) {
-        if (is_system_path(path) || is_shared(path, options_.share)) continue;
-        return fail(Code::kUnsupported,
-                    "its owner does not share " + path + " (`ppdsm peer start --share` would)");
-    }
     return {};
 }
 
@@ -241,8 +226,8 @@ Status Daemon::on_deploy(const PeerId& from, const Frame& frame) {
 void Daemon::host(const PeerId& from, std::uint64_t correlation, DeployOrder order) {
     const std::string vc = order.record.id;
     auto& run = hosted_[vc];
-    run =
-        std::make_unique<HostedRun>(loop_, *mesh_, *replicas_, home_, from, std::move(order), log_);
+    run = std::make_unique<HostedRun>(loop_, *mesh_, *replicas_, *files_, home_, from,
+                                      std::move(order), log_);
     ++capacity_.hosted;
     log_->info("vc={} epoch={} begins here for {}", vc, run->epoch(), mesh_->describe(from));
     run->start(
@@ -259,7 +244,7 @@ void Daemon::host(const PeerId& from, std::uint64_t correlation, DeployOrder ord
 void Daemon::end_hosting(const std::string& vc) {
     if (hosted_.erase(vc) == 0) return;
     --capacity_.hosted;
-    if (forgotten_.contains(vc)) replicas_->forget(vc);
+    if (forgotten_.contains(vc)) forget_hosted(vc);
     forgotten_.erase(vc);
     auto next = next_orders_.extract(vc);
     if (!next.empty()) {

@@ -40,6 +40,7 @@ Result<std::unique_ptr<Deployment>> Deployment::open(Services services, const Vc
                        std::move(commits), std::move(output), std::move(input)));
     PPDSM_TRY(deployment->home_files_.load());
     PPDSM_TRY(deployment->load_placement());
+    PPDSM_TRY(deployment->show_files());
     PPDSM_ASSIGN(deployment->control_,
                  ControlServer::listen(deployment->services_.loop, *deployment, paths));
     return deployment;
@@ -65,7 +66,31 @@ Deployment::Deployment(Services services, VcPaths paths, VcRecord record, OwnedF
     if (truth_.unprotected) released_bytes_ = output_.size_bytes();
 }
 
-Deployment::~Deployment() { *alive_ = false; }
+Deployment::~Deployment() {
+    *alive_ = false;
+    services_.files.hide(paths_.id());
+}
+
+/// What is shown is planned once: it stays the same whatever comes and goes at home.
+Status Deployment::show_files() {
+    const Result<std::string> text = read_text(paths_.plan());
+    if (!text && text.error().code() != Code::kNotFound) return fail(text.error());
+    if (text) {
+        PPDSM_ASSIGN(plan_, decode_plan(*text));
+    } else {
+        PPDSM_ASSIGN(plan_, plan_view(record_, services_.home));
+        PPDSM_TRY(replace_file(paths_.plan(), as_bytes(encode_plan(plan_)), 0600));
+    }
+    return services_.files.show(paths_.id(), plan_,
+                                [this](const PeerId& peer) { return involves(peer); });
+}
+
+bool Deployment::involves(const PeerId& peer) const {
+    const auto has = [&](const std::vector<PeerId>& peers) {
+        return std::find(peers.begin(), peers.end(), peer) != peers.end();
+    };
+    return worker_ == peer || has(replicas_) || has(holders_);
+}
 
 // What must be known after a restart: who runs it, and who has the last generation.
 

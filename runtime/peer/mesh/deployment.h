@@ -34,6 +34,7 @@ public:
         Loop& loop;
         Mesh& mesh;
         Replicas& replicas;
+        MeshFiles& files;
         Home home;
         std::shared_ptr<spdlog::logger> log;
         /// All peers that live, this one included.
@@ -60,6 +61,8 @@ public:
     void brief(RunObserver& observer);
     [[nodiscard]] bool has_ended() const { return phase_ == Phase::kEnded; }
     [[nodiscard]] const VcPaths& paths() const { return paths_; }
+    /// Whether that peer runs it, or is to keep it.
+    [[nodiscard]] bool involves(const PeerId& peer) const;
 
     void give_input(ByteView data) override;
     void end_input() override;
@@ -100,6 +103,7 @@ private:
     Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
                OutputLog output, InputJournal input);
     Status load_placement();
+    Status show_files();
     [[nodiscard]] std::string encode_placement() const;
     void note_placement();
     void place();
@@ -146,6 +150,7 @@ private:
     Services services_;
     VcPaths paths_;
     VcRecord record_;
+    ViewPlan plan_;
     OwnedFd lock_;
     CommitLog commits_;
     OutputLog output_;

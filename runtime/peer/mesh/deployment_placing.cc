@@ -80,9 +80,6 @@ placement::Request Deployment::placement_request() const {
         request.needs_checkpoints = true;
         request.holders = holders_;
         if (made_on_) request.made_on = &*made_on_;
-    } else {
-        // A program's files do not travel yet: it starts where they are for certain.
-        request.holders = {services_.mesh.self().id};
     }
     return request;
 }
@@ -122,6 +119,7 @@ void Deployment::deploy(const PeerId& worker) {
     replicas_ = choose_replicas(worker);
     auto order = std::make_shared<DeployOrder>();
     order->record = record_;
+    order->plan = plan_;
     order->previews = record_.output == OutputMode::kLive;
     order->replicas = replicas_;
     if (truth_.last() != nullptr) order->sources = holders_;

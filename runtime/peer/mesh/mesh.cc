@@ -27,6 +27,8 @@ bool is_answer(MessageType type) {
         case MessageType::kDirectory:
         case MessageType::kContent:
         case MessageType::kPiece:
+        case MessageType::kFilesHeld:
+        case MessageType::kCatalog:
         case MessageType::kOfferAnswer:
         case MessageType::kChunks:
         case MessageType::kManifestPiece:

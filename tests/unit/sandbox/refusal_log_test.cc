@@ -55,6 +55,24 @@ TEST_F(RefusalLogTest, WhatWasToBeWrittenIsNotMissingBesides) {
     EXPECT_EQ(refusals.writes, Paths{"/a"});
 }
 
+TEST_F(RefusalLogTest, WhatCouldNotBeFetchedIsNamedWithItsReasons) {
+    const std::string odd = "/odd \xff\n";
+    for (int incarnation = 0; incarnation < 2; ++incarnation) {
+        Result<RefusalLog> writer = RefusalLog::open(log());
+        ASSERT_TRUE(writer) << writer.error().message();
+        writer->note_unfetched(odd, "changed at home");
+        writer->note_unfetched(odd, "changed at home");
+        writer->note_unfetched(odd, "the owner is gone");
+        writer->note(Kind::kNotExposed, odd);
+    }
+    const Refusals refusals = read_refusals(log());
+    const std::vector<std::pair<std::string, std::string>> expected = {{odd, "changed at home"},
+                                                                       {odd, "the owner is gone"}};
+    EXPECT_EQ(refusals.unfetched, expected);
+    EXPECT_EQ(refusals.not_exposed, Paths{odd});
+    EXPECT_FALSE(refusals.empty());
+}
+
 TEST_F(RefusalLogTest, AnyBytesComeBack) {
     const std::string path = "/with \"quotes\"\n\\ and \xff\xc3\xa4";
     write({{Kind::kNotExposed, path}});

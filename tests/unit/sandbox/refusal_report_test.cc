@@ -56,6 +56,18 @@ TEST(RefusalReport, SaysWhenNotAllAreKnown) {
               "not exposed, though asked for (1 and more):");
 }
 
+TEST(RefusalReport, SaysWhyAFileCouldNotBeFetched) {
+    Refusals refusals;
+    for (int i = 0; i < 11; ++i) {
+        refusals.unfetched.emplace_back("/srv/" + std::to_string(i), "\x1b changed at home");
+    }
+    const Lines lines = describe_refusals(refusals, kAdvice);
+    ASSERT_EQ(lines.size(), 12U);
+    EXPECT_EQ(lines[0], "could not be fetched from their owner (11):");
+    EXPECT_EQ(lines[1], "  /srv/0: ? changed at home");
+    EXPECT_EQ(lines[11], "  and 1 more: see /state/refusals.log");
+}
+
 TEST(RefusalReport, QuotesForTheShellAndTheTerminal) {
     EXPECT_EQ(describe({"/srv/two words", "/srv2/it's", "/srv3/\x1b[2J\n"}),
               (Lines{"not exposed, though asked for (3):",
