@@ -3,8 +3,14 @@
 // those of b and c run in mount namespaces in which the submitter's directories, and those of the
 // tools that a test is about, are empty. What a run printed and wrote is compared with a run by
 // hand; what must not be had is asked for by a member of the mesh that has no part in the run.
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 
+#include "criu-glue/sandbox/directory_listing.h"
+#include "runtime/peer/mesh/file_messages.h"
+#include "runtime/peer/mesh/mesh.h"
 #include "tests/process/mesh_fixture.h"
 
 namespace ppdsm::process_test {
@@ -23,6 +29,11 @@ protected:
         for (const char* name : {"b", "c"}) {
             auto& hidden = peers_[name].hidden;
             hidden.insert(hidden.end(), directories.begin(), directories.end());
+        }
+    }
+    void hide_python() {
+        for (const auto& entry : fs::directory_iterator("/usr/lib")) {
+            if (entry.path().filename().string().starts_with("python3")) hide({entry.path()});
         }
     }
     /// In both working directories.
@@ -65,9 +76,7 @@ TEST_F(MeshFilesTest, WhatAHostHasAtTheSamePathIsNotShown) {
 
 TEST_F(MeshFilesTest, PythonRunsWhereItsLibraryIsNot) {
     if (!fs::exists("/usr/bin/python3")) GTEST_SKIP() << "no /usr/bin/python3";
-    for (const auto& entry : fs::directory_iterator("/usr/lib")) {
-        if (entry.path().filename().string().starts_with("python3")) hide({entry.path()});
-    }
+    hide_python();
     expect_same_elsewhere({"/usr/bin/python3", "-c",
                            "import json, decimal, email.message, unittest, sqlite3\n"
                            "print(json.dumps([str(decimal.Decimal(1) / 7), json.__file__]))"});
@@ -148,11 +157,22 @@ protected:
 };
 
 TEST_F(FilesOutlive, ThePeerThatHasThem) {
-    const Outcome by_hand = run_plain(job(), plain_);
+    if (!fs::exists("/usr/bin/python3")) GTEST_SKIP() << "no /usr/bin/python3";
+    hide_python();
+    const Arguments python = {"/usr/bin/python3", "-c",
+                              "import time\n"
+                              "for i in range(1, 31):\n"
+                              "    print(open(f'd{i}/part').read(), end='', flush=True)\n"
+                              "    time.sleep(0.1)\n"
+                              "import decimal, sqlite3\n"
+                              "print(decimal.Decimal(1) / 7)\n"};
+    const Outcome by_hand = run_plain(python, plain_);
     start_mesh();
-    const auto exec = start_exec(often("b"), job(), work_);
+    ASSERT_EQ(ask("a", {"drain"}).exit_code, 0);  // It goes on at c.
+    const auto exec = start_exec(often("b"), python, work_);
     ASSERT_EQ(worker_of("job", 2), "b");
     kill_peer("b");
+    EXPECT_EQ(worker_of("job"), "c");
     expect_same(by_hand, exec->wait(kDeadline), plain_, work_);
 }
 
@@ -204,6 +224,85 @@ TEST_F(MeshFilesTest, AnOwnersRestartIsWaitedFor) {
     start_peer("a");
     run_ppdsm({"attach", vc});
     EXPECT_EQ(run_ppdsm({"logs", vc}).out, "as it was\n");
+}
+
+/// A peer of the test's own, without a daemon: it says what no daemon would.
+class Stranger {
+public:
+    Stranger(const fs::path& home, const std::string& token) {
+        Mesh::Setup setup{
+            home, "d", Endpoint::parse("127.0.0.1:0").value(), {}, spdlog::default_logger()};
+        mesh_ = Mesh::start(loop_, std::move(setup)).value();
+        until([&](auto done) {
+            mesh_->join(token, [done](const Status& s) {
+                EXPECT_TRUE(s);
+                done();
+            });
+        });
+    }
+    Frame ask(const PeerId& peer, MessageType type, const Bytes& question) {
+        Frame answer;
+        until([&](auto done) {
+            mesh_->request(peer, Priority::kBulk, type, question,
+                           [&answer, done](Result<Frame> frame) {
+                               EXPECT_TRUE(frame);
+                               if (frame) answer = *std::move(frame);
+                               done();
+                           });
+        });
+        return answer;
+    }
+    PeerId id_of(const std::string& name) {
+        Timer look(loop_, [&] {
+            if (const auto id = mesh_->resolve(name); id && mesh_->is_linked(*id)) loop_.stop();
+        });
+        look.start(0, 5);
+        loop_.run();
+        return mesh_->resolve(name).value();
+    }
+
+private:
+    void until(const std::function<void(std::function<void()>)>& begin) {
+        begin([this] { loop_.stop(); });
+        loop_.run();
+    }
+    Loop loop_;
+    std::unique_ptr<Mesh> mesh_;
+};
+
+TEST_F(MeshFilesTest, AMemberThatHasNoPartInARunIsRefusedItsFiles) {
+    give("input.txt", "not for all\n");
+    start_mesh();
+    const auto exec = start_exec({"--on", "b", "--name", "job"},
+                                 {"sh", "-c", "cat input.txt; sleep 1000"}, work_);
+    ASSERT_EQ(worker_of("job"), "b");
+    const std::string vc = vc_called("job");
+    Stranger stranger(directory("peer-d"), invite("a"));
+    const PeerId owner = stranger.id_of("a");
+
+    const Frame listed = stranger.ask(owner, MessageType::kListDirectory,
+                                      encode_list_request({vc, {{work_.string(), {}}}}));
+    const ListReply listing = decode_list_reply(listed.payload);
+    ASSERT_FALSE(listing);
+    EXPECT_TRUE(contains(listing.error().message(), "does not host it"))
+        << listing.error().message();
+
+    struct stat info{};
+    ASSERT_EQ(::stat((work_ / "input.txt").c_str(), &info), 0);
+    const FileAttributes seen = FileAttributes::of(info);
+    const Frame read =
+        stranger.ask(owner, MessageType::kGetContent,
+                     encode_content_request({vc,
+                                             (work_ / "input.txt").string(),
+                                             {seen.size_bytes, seen.mtime_ns, seen.ctime_ns},
+                                             {}}));
+    const ContentReply content = decode_content_reply(read.payload);
+    ASSERT_FALSE(content);
+    EXPECT_TRUE(contains(content.error().message(), "does not host it"))
+        << content.error().message();
+
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    exec->wait(kDeadline);
 }
 
 }  // namespace
