@@ -158,17 +158,36 @@ protected:
         EXPECT_TRUE(none(text_difference(plain.err, without_own_messages(outcome.err))));
         EXPECT_TRUE(none(tree_difference(read_tree(plain_work), read_tree(work))));
     }
+    static std::string status_of(pid_t pid) {
+        std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+        std::stringstream text;
+        text << status.rdbuf();
+        return text.str();
+    }
+    static pid_t parent_of(pid_t pid) {
+        const std::string status = status_of(pid);
+        const std::size_t at = status.find("PPid:\t");
+        return at == std::string::npos ? 0 : std::stoi(status.substr(at + 6));
+    }
     /// The executor of the VC on that peer.
     pid_t executor_on(const std::string& peer) {
         for (const pid_t pid : own_processes()) {
-            std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-            std::stringstream text;
-            text << status.rdbuf();
-            const bool is_child = contains(
-                text.str(), "PPid:\t" + std::to_string(peers_.at(peer).daemon->pid()) + "\n");
-            if (is_child && contains(text.str(), "Name:\tppdsm-executor")) return pid;
+            if (parent_of(pid) == peers_.at(peer).daemon->pid() &&
+                contains(status_of(pid), "Name:\tppdsm-executor\n")) {
+                return pid;
+            }
         }
         return 0;
+    }
+    /// Whether a process of that name is among the descendants of the peer's executor.
+    bool runs_on(const std::string& peer, const std::string& name) {
+        const pid_t executor = executor_on(peer);
+        const auto pids = own_processes();
+        return executor != 0 && std::any_of(pids.begin(), pids.end(), [&](pid_t pid) {
+                   if (!contains(status_of(pid), "Name:\t" + name + "\n")) return false;
+                   while (pid > 1 && pid != executor) pid = parent_of(pid);
+                   return pid == executor;
+               });
     }
 
     /// HOST:PORT.

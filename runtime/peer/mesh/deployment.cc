@@ -71,16 +71,12 @@ Deployment::~Deployment() {
     services_.files.hide(paths_.id());
 }
 
-/// What is shown is planned once: it stays the same whatever comes and goes at home.
+/// What is shown was planned once: it stays the same whatever comes and goes at home.
 Status Deployment::show_files() {
     const Result<std::string> text = read_text(paths_.plan());
     if (!text && text.error().code() != Code::kNotFound) return fail(text.error());
-    if (text) {
-        PPDSM_ASSIGN(plan_, decode_plan(*text));
-    } else {
-        PPDSM_ASSIGN(plan_, plan_view(record_, services_.home));
-        PPDSM_TRY(replace_file(paths_.plan(), as_bytes(encode_plan(plan_)), 0600));
-    }
+    if (!text) return {};  // begin() will make it.
+    PPDSM_ASSIGN(plan_, decode_plan(*text));
     return services_.files.show(paths_.id(), plan_,
                                 [this](const PeerId& peer) { return involves(peer); });
 }

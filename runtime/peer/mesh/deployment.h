@@ -104,6 +104,7 @@ private:
                OutputLog output, InputJournal input);
     Status load_placement();
     Status show_files();
+    void plan();
     [[nodiscard]] std::string encode_placement() const;
     void note_placement();
     void place();

@@ -30,6 +30,7 @@ void Deployment::begin(std::function<void()> on_ended) {
         phase_ = Phase::kEnding;
         return finish();
     }
+    if (plan_.roots.empty()) return plan();
     if (!worker_) return place();
     phase_ = Phase::kRunning;
     if (*worker_ == services_.mesh.self().id) {
@@ -38,6 +39,20 @@ void Deployment::begin(std::function<void()> on_ended) {
     // Its worker says so itself when there is a link. First the mesh must find together again. It
     // may never have had the order.
     grace_timer_.start(kGraceMs);
+}
+
+/// Before the first start: what it will be shown of this machine.
+void Deployment::plan() {
+    job(
+        [this]() -> Status {
+            PPDSM_ASSIGN(const ViewPlan plan, plan_view(record_, services_.home));
+            return replace_file(paths_.plan(), as_bytes(encode_plan(plan)), 0600);
+        },
+        [this](const Status& planned) {
+            const Status shown = planned ? show_files() : planned;
+            if (shown) return place();
+            conclude({.exit_code = kFailedExitCode, .failure = shown.error().message()});
+        });
 }
 
 void Deployment::place() {

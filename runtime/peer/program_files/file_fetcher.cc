@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -59,7 +60,8 @@ struct FileFetcher::Impl : std::enable_shared_from_this<FileFetcher::Impl> {
     void take_piece(Ticket ticket, std::uint32_t index, Result<Bytes> bytes);
     void piece_written(Ticket ticket, std::uint32_t index, const Status& written);
     void finish(Ticket ticket);
-    void give(FileId file, bool is_durable);
+    void give_readable(FileId file);
+    static void serve(std::vector<Waiter> served, const OwnedFd& readable);
     void give_up(Ticket ticket, const Error& error);
     [[nodiscard]] Fetch* find(Ticket ticket) {
         const auto found = fetches.find(ticket.file);
@@ -92,7 +94,7 @@ void FileFetcher::Impl::start(Wanted wanted, Waiter waiter) {
     const FileId file = wanted.file;
     if (const auto known = fetches.find(file); known != fetches.end()) {
         known->second.waiting.push_back(std::move(waiter));
-        if (known->second.readable.valid()) give(file, false);
+        if (known->second.readable.valid()) give_readable(file);
         return;
     }
     Fetch& fetch = fetches[file];
@@ -184,32 +186,34 @@ void FileFetcher::Impl::finish(Ticket ticket) {
             Fetch* fetch = self == nullptr ? nullptr : self->find(ticket);
             if (fetch == nullptr || !readable) return;  // The other one is told too.
             fetch->readable = *std::move(readable);
-            self->give(ticket.file, false);
+            self->give_readable(ticket.file);
         },
         [weak = weak_from_this(), ticket](const Status& kept) {
             const auto self = weak.lock();
             if (self == nullptr || self->find(ticket) == nullptr) return;
             if (!kept) return self->give_up(ticket, kept.error());
-            self->give(ticket.file, true);
-            self->fetches.erase(ticket.file);
+            // Who asks from now on, also out of what is called here, finds it in the cache.
+            auto fetch = self->fetches.extract(ticket.file);
+            serve(std::move(fetch.mapped().waiting), fetch.mapped().readable);
         });
 }
 
-/// To those who wait for no more than there is.
-void FileFetcher::Impl::give(FileId file, bool is_durable) {
+/// To those who do not wait for it to be durable.
+void FileFetcher::Impl::give_readable(FileId file) {
     Fetch& fetch = fetches.at(file);
-    std::vector<Waiter> served;
-    for (auto waiter = fetch.waiting.begin(); waiter != fetch.waiting.end();) {
-        if (waiter->durable && !is_durable) {
-            ++waiter;
-            continue;
-        }
-        served.push_back(std::move(*waiter));
-        waiter = fetch.waiting.erase(waiter);
-    }
+    const auto durable = std::stable_partition(fetch.waiting.begin(), fetch.waiting.end(),
+                                               [](const Waiter& each) { return !each.durable; });
+    std::vector<Waiter> served(std::make_move_iterator(fetch.waiting.begin()),
+                               std::make_move_iterator(durable));
+    fetch.waiting.erase(fetch.waiting.begin(), durable);
+    serve(std::move(served), fetch.readable);
+}
+
+/// `readable` may be gone once the first is served.
+void FileFetcher::Impl::serve(std::vector<Waiter> served, const OwnedFd& readable) {
     std::vector<OwnedFd> copies;
     for (std::size_t i = 0; i < served.size(); ++i) {
-        copies.emplace_back(::fcntl(fetch.readable.get(), F_DUPFD_CLOEXEC, 0));
+        copies.emplace_back(::fcntl(readable.get(), F_DUPFD_CLOEXEC, 0));
     }
     for (std::size_t i = 0; i < served.size(); ++i) {
         if (copies[i].valid()) {

@@ -276,6 +276,18 @@ TEST_F(FileBrokerTest, ExposuresCanBeHadWithoutTheirOwner) {
     EXPECT_TRUE(restored.complete());
 }
 
+TEST_F(FileBrokerTest, WhatIsCompleteCanBeSettledAtOnce) {
+    for (int i = 0; i < 50; ++i) write("many/" + std::to_string(i), std::to_string(i));
+    auto shown = owner();
+    auto files = cache();
+    Hosted hosted(loop_, *files, *shown, setup());
+    // The last content has only just become durable when it is called.
+    EXPECT_TRUE(await<Status>(loop_, [&](auto done) {
+        hosted.broker().complete_exposures(
+            {}, [&hosted, done](const auto&) { hosted.broker().settle(done); });
+    }));
+}
+
 TEST_F(FileBrokerTest, WhatCannotBeFetchedIsNamedAndTheRestComplete) {
     auto shown = owner();
     auto files = cache();
