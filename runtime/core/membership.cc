@@ -47,15 +47,7 @@ const char* member_state_name(MemberState state) {
 }
 
 Membership::Membership(Member self, MembershipSettings settings, std::uint64_t seed)
-    : self_(std::move(self)), settings_(settings), random_state_(seed | 1) {}
-
-/// SplitMix64.
-std::uint64_t Membership::random() {
-    std::uint64_t z = (random_state_ += 0x9E3779B97F4A7C15);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    return z ^ (z >> 31);
-}
+    : self_(std::move(self)), settings_(settings), random_(seed) {}
 
 std::vector<const Member*> Membership::members() const {
     std::vector<const Member*> all;
@@ -119,7 +111,7 @@ void Membership::on(std::int64_t now_us, const Tick&, Effects& effects) {
     if (linked.empty()) return;
     GossipMessage sync{GossipMessage::Kind::kSync, 0, {}, {self_}};
     for (const auto& [id, entry] : entries_) sync.members.push_back(entry.member);
-    effects.emplace_back(Send{linked[random() % linked.size()], std::move(sync)});
+    effects.emplace_back(Send{linked[random_.next() % linked.size()], std::move(sync)});
 }
 
 /// A tick that comes late says that we did not run: answers may lie unread, and others seem slow
@@ -148,7 +140,7 @@ void Membership::start_probe(std::int64_t now_us, Effects& effects) {
             if (is_up(entry.member.state)) probe_order_.push_back(id);
         }
         for (std::size_t i = probe_order_.size(); i > 1; --i) {
-            std::swap(probe_order_[i - 1], probe_order_[random() % i]);
+            std::swap(probe_order_[i - 1], probe_order_[random_.next() % i]);
         }
     }
     while (!probe_order_.empty()) {
@@ -179,7 +171,7 @@ void Membership::watch_probe(std::int64_t now_us, Effects& effects) {
             }
         }
         for (unsigned i = 0; i < settings_.indirect_probes && !helpers.empty(); ++i) {
-            const std::size_t chosen = random() % helpers.size();
+            const std::size_t chosen = random_.next() % helpers.size();
             send(helpers[chosen],
                  {GossipMessage::Kind::kPingRequest, probe_->sequence, probe_->target, {}},
                  effects);
@@ -243,6 +235,16 @@ void Membership::accuse(std::int64_t now_us, Entry& entry, const PeerId& accuser
     }
 }
 
+/// The death of one to whom we have a link ourselves, told by others, perhaps from beyond a
+/// partition that has just healed: it hears of it and has a moment to refute it.
+void Membership::doubt(std::int64_t now_us, Entry& entry, const PeerId& from, const Member& said,
+                       Effects& effects) {
+    accuse(now_us, entry, from, effects);
+    entry.suspect_since_us =
+        std::min(entry.suspect_since_us, now_us - suspicion_us(entry) + settings_.hearsay_us);
+    effects.emplace_back(Send{said.id, {GossipMessage::Kind::kNews, 0, {}, {said}}});
+}
+
 void Membership::watch_suspects(std::int64_t now_us, Effects& effects) {
     for (auto& [id, entry] : entries_) {
         if (entry.member.state != MemberState::kSuspect) continue;
@@ -285,7 +287,14 @@ void Membership::revive(std::int64_t now_us, Effects& effects) {
         if (!gone && !entry.linked) effects.emplace_back(Connect{each->first});
         ++each;
     }
-    if (!dead.empty()) effects.emplace_back(Connect{dead[random() % dead.size()]});
+    if (dead.empty()) return;
+    const PeerId chosen = dead[random_.next() % dead.size()];
+    if (!entries_.at(chosen).linked) {
+        effects.emplace_back(Connect{chosen});
+    } else {
+        // A silence that was shorter than its link's patience: it hears that it is held dead.
+        send(chosen, {GossipMessage::Kind::kPing, next_sequence_++, chosen, {}}, effects);
+    }
 }
 
 // Messages.
@@ -293,6 +302,12 @@ void Membership::revive(std::int64_t now_us, Effects& effects) {
 void Membership::on(std::int64_t now_us, const Received& event, Effects& effects) {
     if (left_) return;
     const GossipMessage& message = event.message;
+    const auto sender = entries_.find(event.from);
+    if (sender != entries_.end() && sender->second.member.state == MemberState::kDead) {
+        // A word of one held dead: it is told so, and refutes it.
+        GossipMessage told{GossipMessage::Kind::kNews, 0, {}, {sender->second.member}};
+        effects.emplace_back(Send{event.from, std::move(told)});
+    }
     for (const Member& said : message.members) learn(now_us, event.from, said, effects);
     using Kind = GossipMessage::Kind;
     switch (message.kind) {
@@ -372,6 +387,10 @@ void Membership::learn(std::int64_t now_us, const PeerId& from, const Member& sa
         return accuse(now_us, entry, from, effects);
     }
     if (!overrules(said, entry.member)) return;
+    const bool is_seen = entry.linked && is_up(entry.member.state);
+    if (said.state == MemberState::kDead && is_seen && said.instance == entry.member.instance) {
+        return doubt(now_us, entry, from, said, effects);
+    }
     Member now = said;
     if (said.instance == entry.member.instance &&
         said.advert_version < entry.member.advert_version) {

@@ -17,6 +17,7 @@
 
 #include "dsm/base/files.h"
 #include "dsm/base/peer_id.h"
+#include "runtime/core/seeded_random.h"
 
 namespace ppdsm {
 
@@ -55,19 +56,20 @@ struct GossipMessage {
 };
 
 struct MembershipSettings {
-    std::int64_t period_us = 250'000;         ///< One probe each.
-    std::int64_t probe_timeout_us = 150'000;  ///< Then others are asked to probe.
-    std::int64_t indirect_timeout_us = 250'000;
+    std::int64_t period_us = 150'000;         ///< One probe each.
+    std::int64_t probe_timeout_us = 130'000;  ///< Then others are asked to probe.
+    std::int64_t indirect_timeout_us = 200'000;
     std::int64_t suspicion_min_us = 700'000;  ///< With enough independent confirmations.
-    std::int64_t suspicion_max_us = 1'100'000;
+    std::int64_t suspicion_max_us = 900'000;
     std::int64_t sync_period_us = 15'000'000;
     std::int64_t revive_period_us = 3'000'000;  ///< Dead ones are called again.
+    std::int64_t hearsay_us = 150'000;          ///< To refute what we have not seen ourselves.
     std::int64_t stall_us = 30'000;             ///< Of our own; see excuse_stall.
     unsigned indirect_probes = 3;
     unsigned confirmations = 3;
     unsigned retransmit_factor = 4;  ///< Times log10 of the number of members.
     std::size_t news_members = 24;   ///< Piggybacked at most.
-    unsigned max_health = 8;
+    unsigned max_health = 3;
 };
 
 namespace membership {
@@ -169,6 +171,8 @@ private:
     void change(std::int64_t now_us, Entry& entry, Member now, const std::string& why,
                 Effects& effects);
     void accuse(std::int64_t now_us, Entry& entry, const PeerId& accuser, Effects& effects);
+    void doubt(std::int64_t now_us, Entry& entry, const PeerId& from, const Member& said,
+               Effects& effects);
     void bury(std::int64_t now_us, Entry& entry, const std::string& why, Effects& effects);
     void excuse_stall(std::int64_t late_us);
     void start_probe(std::int64_t now_us, Effects& effects);
@@ -184,12 +188,11 @@ private:
     [[nodiscard]] std::int64_t stretched(std::int64_t time_us) const;
     [[nodiscard]] std::size_t count_alive() const;
     void blame_self(int steps);
-    std::uint64_t random();
     void plan_tick(std::int64_t now_us);
 
     Member self_;
     MembershipSettings settings_;
-    std::uint64_t random_state_;
+    SeededRandom random_;
     std::map<PeerId, Entry> entries_;
     std::deque<PeerId> probe_order_;
     std::optional<Probe> probe_;
