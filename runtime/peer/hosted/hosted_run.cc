@@ -463,15 +463,20 @@ void HostedRun::replace_replicas(const Json& head) {
 
 // The end.
 
+/// Whoever is told destroys us.
+void HostedRun::tell_gone() {
+    loop_.post([alive = alive_, gone = std::move(on_gone_)] {
+        if (*alive && gone) gone();
+    });
+}
+
 void HostedRun::stop(const std::string& why) {
     log_->info("vc={} epoch={} ends here: {}", order_.record.id, order_.epoch, why);
     ended_ = true;
     if (executor_) {
         executor_->kill();  // Its end is told by on_executor_ended.
     } else {
-        loop_.post([this, alive = alive_] {
-            if (*alive) on_gone_();
-        });
+        tell_gone();
     }
 }
 
@@ -491,9 +496,7 @@ void HostedRun::on_executor_ended() {
         tell({{"event", "lost"}, {"cause", cause}});
         pump();
     }
-    loop_.post([this, alive = alive_] {
-        if (*alive) on_gone_();
-    });
+    tell_gone();
 }
 
 }  // namespace ppdsm
