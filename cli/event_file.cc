@@ -38,6 +38,7 @@ void EventFile::on_died(const std::string& cause) { write("died", {{"cause", cau
 void EventFile::on_restored(std::uint64_t generation) {
     write("restored", {{"generation", generation}});
 }
+void EventFile::on_notice(const std::string& text) { write("notice", {{"text", text}}); }
 void EventFile::on_finished(const Outcome& outcome) {
     write("finished", {{"exit", outcome.exit_code},
                        {"failure", outcome.failure},

@@ -19,6 +19,7 @@ public:
     void on_checkpoint_failed(const Error& reason, bool protected_now) override;
     void on_died(const std::string& cause) override;
     void on_restored(std::uint64_t generation) override;
+    void on_notice(const std::string& text) override;
     void on_finished(const Outcome& outcome) override;
 
 private:

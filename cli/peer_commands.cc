@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/table.h"
+#include "dsm/base/allocator.h"
 #include "dsm/base/byte_text.h"
 #include "runtime/peer/mesh/daemon.h"
 
@@ -105,6 +106,7 @@ Status run_daemon(const PeerOptions& options, OwnedFd ready) {
     PPDSM_ASSIGN(DaemonOptions asked, daemon_options(options));
     const std::vector<std::string> invitations = asked.join;
     ::signal(SIGPIPE, SIG_IGN);
+    keep_freed_memory();
     Loop loop;
     PPDSM_ASSIGN(const std::unique_ptr<Daemon> daemon, Daemon::start(loop, home, std::move(asked)));
     SignalWatcher on_term(loop, SIGTERM, [&](int) { daemon->stop(); });

@@ -16,6 +16,7 @@ constexpr std::size_t kReadBytes = std::size_t{128} << 10;
 /// Kept in the kernel's hands, so that a control frame waits behind no more than this.
 constexpr std::size_t kInFlightBytes = std::size_t{256} << 10;
 constexpr unsigned kKeepAliveS = 30;
+constexpr std::size_t kMaxSpareBuffers = 4;
 
 std::string host_of(const uv_tcp_t& tcp) {
     sockaddr_storage address{};
@@ -258,13 +259,18 @@ void Link::Connection::flush() {
     struct Write {
         uv_write_t request{};
         Bytes bytes;
+        std::size_t size = 0;
         std::shared_ptr<Connection> connection;
     };
-    Bytes wire = tls_->take_wire();
-    if (wire.empty()) return;
-    auto* write = new Write{{}, std::move(wire), shared_from_this()};
+    Bytes wire;
+    if (!spare_buffers_.empty()) {
+        wire = std::move(spare_buffers_.back());
+        spare_buffers_.pop_back();
+    }
+    const std::size_t size = tls_->take_wire(wire);
+    if (size == 0) return keep_spare(std::move(wire));
+    auto* write = new Write{{}, std::move(wire), size, shared_from_this()};
     write->request.data = write;
-    const std::size_t size = write->bytes.size();
     in_flight_bytes_ += size;
     const uv_buf_t buffer =
         uv_buf_init(reinterpret_cast<char*>(write->bytes.data()), static_cast<unsigned>(size));
@@ -272,12 +278,18 @@ void Link::Connection::flush() {
         uv_write(&write->request, reinterpret_cast<uv_stream_t*>(&socket_->tcp), &buffer, 1,
                  [](uv_write_t* request, int status) {
                      const std::unique_ptr<Write> done(static_cast<Write*>(request->data));
-                     done->connection->on_written(done->bytes.size(), status);
+                     done->connection->keep_spare(std::move(done->bytes));
+                     done->connection->on_written(done->size, status);
                  });
     if (begun != 0) {
         delete write;
         in_flight_bytes_ -= size;
     }
+}
+
+/// A buffer made anew for each write would cost more than what is done with it.
+void Link::Connection::keep_spare(Bytes buffer) {
+    if (spare_buffers_.size() < kMaxSpareBuffers) spare_buffers_.push_back(std::move(buffer));
 }
 
 void Link::Connection::on_written(std::size_t bytes, int status) {
@@ -314,10 +326,11 @@ void Link::Connection::abandon() {
 /// Our last words (an alert) reach the other side only if we take what it still sends.
 void Link::Connection::linger() {
     state_ = State::kLingering;
-    const Bytes wire = tls_->take_wire();
-    uv_buf_t buffer = uv_buf_init(reinterpret_cast<char*>(const_cast<std::uint8_t*>(wire.data())),
-                                  static_cast<unsigned>(wire.size()));
-    if (!wire.empty()) {
+    Bytes wire;
+    const std::size_t size = tls_->take_wire(wire);
+    uv_buf_t buffer =
+        uv_buf_init(reinterpret_cast<char*>(wire.data()), static_cast<unsigned>(size));
+    if (size != 0) {
         uv_try_write(reinterpret_cast<uv_stream_t*>(&socket_->tcp), &buffer, 1);
     }
     int fd = -1;

@@ -65,6 +65,7 @@ private:
     void pump();
     bool send_next(Priority priority);
     void flush();
+    void keep_spare(Bytes buffer);
     void on_written(std::size_t bytes, int status);
     void on_deadline();
     void close_socket();
@@ -83,6 +84,7 @@ private:
     FrameReader reader_;
     std::array<Queue, 2> queues_;
     std::size_t in_flight_bytes_ = 0;
+    std::vector<Bytes> spare_buffers_;
     bool wants_drained_ = false;
     Bytes read_buffer_;
     Timer deadline_;

@@ -167,14 +167,13 @@ Status TlsSession::send(ByteView plain) {
     return {};
 }
 
-Bytes TlsSession::take_wire() {
+std::size_t TlsSession::take_wire(Bytes& buffer) {
     BIO* out = SSL_get_wbio(ssl_.get());
-    Bytes wire(BIO_ctrl_pending(out));
-    if (!wire.empty()) {
-        const int got = BIO_read(out, wire.data(), static_cast<int>(wire.size()));
-        PPDSM_CHECK(got == static_cast<int>(wire.size()));
-    }
-    return wire;
+    const std::size_t size = BIO_ctrl_pending(out);
+    if (size == 0) return 0;
+    if (buffer.size() < size) buffer.resize(size);
+    PPDSM_CHECK(BIO_read(out, buffer.data(), static_cast<int>(size)) == static_cast<int>(size));
+    return size;
 }
 
 std::array<std::uint8_t, 32> TlsSession::channel_binding() const {

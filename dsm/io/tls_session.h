@@ -44,8 +44,9 @@ public:
     Status receive(ByteView wire, const std::function<Status(ByteView)>& plain);
     /// Once the handshake is done.
     Status send(ByteView plain);
-    /// What is to go onto the wire now.
-    [[nodiscard]] Bytes take_wire();
+    /// What is to go onto the wire now: so many bytes at the beginning of `buffer`, which grows as
+    /// it must and is good for any number of calls.
+    [[nodiscard]] std::size_t take_wire(Bytes& buffer);
 
     [[nodiscard]] bool is_open() const { return open_; }
     [[nodiscard]] const PublicKey& peer_key() const { return peer_key_; }

@@ -12,6 +12,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "numbers travel as they are");
 
 constexpr std::size_t kKiB = 1024;
+/// What an announced size alone can make us hold.
+constexpr std::size_t kEarlyReserveBytes = 1024 * kKiB;
 constexpr std::string_view kMagic{"PPDSM\0", 6};
 
 struct TypeRow {
@@ -127,6 +129,7 @@ Status FrameReader::read_header() {
     frame_.correlation = number_at<std::uint64_t>(header_, 8);
     payload_bytes_ = size_bytes;
     frame_.payload.clear();
+    frame_.payload.reserve(std::min(payload_bytes_, kEarlyReserveBytes));
     return {};
 }
 
@@ -139,7 +142,7 @@ Status FrameReader::feed(ByteView bytes, const std::function<Status(Frame)>& sin
             PPDSM_TRY(read_header());
         }
         const std::size_t take = std::min(bytes.size(), payload_bytes_ - frame_.payload.size());
-        // Grows with what has come, not with what was announced.
+        // Beyond the reserve it grows with what has come, not with what was announced.
         frame_.payload.insert(frame_.payload.end(), bytes.begin(),
                               bytes.begin() + static_cast<std::ptrdiff_t>(take));
         bytes = bytes.subspan(take);

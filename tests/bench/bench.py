@@ -14,8 +14,11 @@ import sys
 import tempfile
 import time
 
-from measures import SECTIONS
+import measures
+import mesh
 from runs import Failed, Tools
+
+SECTIONS = {**measures.SECTIONS, **mesh.SECTIONS}
 
 
 def first_value(path, key):

@@ -5,7 +5,8 @@
 // Its process name tells how far it is, without a file or a pipe that a checkpoint would have to
 // carry: "filling", then "round 0", "round 1" ... after each SIGUSR1. On its standard output it
 // writes a line "gap_ms N" whenever its clock jumped by more than 5 ms: what a freeze looks like
-// from inside.
+// from inside. A line "away_ms N" is the same by the wall's clock, which goes on while the program is
+// between two machines.
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -49,9 +50,9 @@ static void touch(uint64_t count) {
     for (uint64_t i = 0; i < count; ++i) fill(touched++ * kStride % pages);
 }
 
-static long now_us(void) {
+static long now_us(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
@@ -61,20 +62,26 @@ static void tell_round(int round) {
     prctl(PR_SET_NAME, name);
 }
 
+static void tell_jump(const char* what, long us) {
+    char line[64];
+    const int size = snprintf(line, sizeof line, "%s %.3f\n", what, (double)us / 1e3);
+    if (write(STDOUT_FILENO, line, (size_t)size) < 0 && errno != EAGAIN) _exit(1);
+}
+
 // Sleeps `us` in short pieces, so that a jump of the clock shows.
 static void watch_clock(long us) {
-    const long end = now_us() + us;
-    for (long last = now_us(); last < end;) {
+    static long last_wall;
+    if (last_wall == 0) last_wall = now_us(CLOCK_REALTIME);
+    const long end = now_us(CLOCK_MONOTONIC) + us;
+    for (long last = now_us(CLOCK_MONOTONIC); last < end;) {
         const struct timespec piece = {0, 200000};
         nanosleep(&piece, NULL);
-        const long now = now_us();
-        if (now - last > kGapUs) {
-            char line[64];
-            const int size =
-                snprintf(line, sizeof line, "gap_ms %.3f\n", (double)(now - last) / 1e3);
-            if (write(STDOUT_FILENO, line, (size_t)size) < 0 && errno != EAGAIN) _exit(1);
-        }
+        const long now = now_us(CLOCK_MONOTONIC);
+        const long wall = now_us(CLOCK_REALTIME);
+        if (now - last > kGapUs) tell_jump("gap_ms", now - last);
+        if (wall - last_wall > kGapUs) tell_jump("away_ms", wall - last_wall);
         last = now;
+        last_wall = wall;
     }
 }
 

@@ -164,7 +164,7 @@ class Run(contextlib.AbstractContextManager):
 
     _count = 0
 
-    def __init__(self, tools, command, options=()):
+    def __init__(self, tools, command, options=(), environment=None):
         Run._count += 1
         self.tools = tools
         self.name = f"bench-{Run._count}"
@@ -174,8 +174,8 @@ class Run(contextlib.AbstractContextManager):
             self.process = subprocess.Popen(
                 [tools.ppdsm, "exec", "--name", self.name, "--checkpoint-every", "1h",
                  "--events", str(self.events_path), *options, "--", *command],
-                cwd=tools.work, env=tools.environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT)
+                cwd=tools.work, env=environment or tools.environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT)
 
     def __exit__(self, *ignored):
         self.process.kill()  # Everything in its sandbox dies with it.

@@ -119,8 +119,8 @@ protected:
     /// The environment of everything that is started here.
     std::map<std::string, std::string>& environment() { return environment_; }
 
-    std::unique_ptr<ChildProcess> start(const Arguments& argv, const fs::path& cwd,
-                                        Input input = {});
+    virtual std::unique_ptr<ChildProcess> start(const Arguments& argv, const fs::path& cwd,
+                                                Input input = {});
     /// `ppdsm exec OPTIONS -- ARGV` in `cwd`.
     std::unique_ptr<ChildProcess> start_exec(const Arguments& options, const Arguments& argv,
                                              const fs::path& cwd, Input input = {});

@@ -1,4 +1,4 @@
-// Real daemons on loopback, each with a home of its own, joined to one mesh.
+// A mesh of real daemons for process tests, each with a home of its own; here on loopback.
 #pragma once
 
 #include <signal.h>
@@ -6,7 +6,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <sstream>
+#include <string>
+#include <utility>
 
 #include "tests/process/harness.h"
 
@@ -24,6 +28,12 @@ protected:
     };
 
     void TearDown() override {
+        stop_daemons();
+        EXPECT_TRUE(wait_until([&] { return own_processes().empty(); }))
+            << "the daemons are dead, but something of theirs runs on";
+        ProcessTest::TearDown();
+    }
+    void stop_daemons() {
         for (auto& [name, peer] : peers_) {
             if (!peer.daemon) continue;
             EXPECT_FALSE(peer.daemon->has_ended()) << "the daemon of " << name << " died by itself";
@@ -32,25 +42,25 @@ protected:
             const Outcome said = peer.daemon->wait(kDeadline);
             if (HasFailure())
                 fprintf(stderr, "--- daemon %s ---\n%s", name.c_str(), said.err.c_str());
+            peer.daemon.reset();
         }
-        EXPECT_TRUE(wait_until([&] { return own_processes().empty(); }))
-            << "the daemons are dead, but something of theirs runs on";
-        ProcessTest::TearDown();
     }
 
     /// `fault`: see runtime/peer/fault_point.h.
     void start_peer(const std::string& name, const std::string& fault = "",
                     const Arguments& more = {}) {
+        const std::string before = std::exchange(where_, name);
         Peer& peer = peers_[name];
         peer.name = name;
         peer.home = directory("peer-" + name);
         Arguments argv = {ppdsm(),   "peer",   "start", "--foreground", "--home",
-                          peer.home, "--name", name,    "--listen",     "127.0.0.1:0"};
+                          peer.home, "--name", name,    "--listen",     listen_address(name)};
         argv.insert(argv.end(), more.begin(), more.end());
         if (!peer.hidden.empty()) argv = without(peer.hidden, argv);
         if (!fault.empty()) environment()["PPDSM_FAULT"] = fault;
         peer.daemon = start(argv, world());
         environment().erase("PPDSM_FAULT");
+        where_ = before;
         ASSERT_TRUE(wait_until([&] { return ask(name, {"list"}).exit_code == 0; }))
             << "peer " << name << " does not serve";
     }
@@ -68,7 +78,10 @@ protected:
         Arguments all = {"peer"};
         all.insert(all.end(), arguments.begin(), arguments.end());
         all.insert(all.end(), {"--home", peers_.at(peer).home});
-        return run_ppdsm(all);
+        const std::string before = std::exchange(where_, peer);
+        Outcome outcome = run_ppdsm(all);
+        where_ = before;
+        return outcome;
     }
     std::string invite(const std::string& by, const Arguments& more = {}) {
         Arguments arguments = {"invite"};
@@ -103,7 +116,11 @@ protected:
             ASSERT_EQ(ask(name, {"join", invite("a")}).exit_code, 0);
         }
         wait_for_mesh(3);
-        environment()["PPDSM_HOME"] = peers_.at("a").home;
+        become_user_of("a");
+    }
+    void become_user_of(const std::string& peer) {
+        where_ = peer;
+        environment()["PPDSM_HOME"] = peers_.at(peer).home;
     }
     void kill_peer(const std::string& name) {
         peers_.at(name).daemon->send_signal(SIGKILL);
@@ -174,7 +191,12 @@ protected:
                });
     }
 
+    /// HOST:PORT.
+    virtual std::string listen_address(const std::string& /*peer*/) { return "127.0.0.1:0"; }
+
     std::map<std::string, Peer> peers_;
+    /// Whose machine commands run at, where peers have machines of their own; empty: at none.
+    std::string where_;
 };
 
 /// Lasts about three seconds; prints, reads and writes files all the while.

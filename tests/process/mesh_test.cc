@@ -116,6 +116,18 @@ TEST_F(MeshTest, ADetachedRunIsFoundAgain) {
     EXPECT_TRUE(fs::exists(work / "d/log.txt"));
 }
 
+TEST_F(MeshTest, FilesComeHomeWithEachCommitWhenAskedTo) {
+    start_mesh();
+    const fs::path work = directory("work");
+    Arguments options = often("b");
+    options.insert(options.end(), {"--files", "commit"});
+    const auto exec = start_exec(options, {"sh", "-c", "echo early > file; sleep 1000"}, work);
+    ASSERT_EQ(worker_of("job"), "b");
+    EXPECT_TRUE(wait_until([&] { return fs::exists(work / "file"); }));
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    EXPECT_EQ(exec->wait(kDeadline).exit_code, 137);
+}
+
 TEST_F(MeshTest, SignalsReachAProgramElsewhere) {
     start_mesh();
     const auto exec = start_exec(

@@ -443,7 +443,7 @@ void HostedRun::replace_replicas(const Json& head) {
         std::exchange(order_.replicas, peers_from_json(head.value("peers", Json::array())));
     std::vector<PeerId> fresh;
     for (const PeerId& peer : order_.replicas) {
-        if (std::find(known.begin(), known.end(), peer) == known.end()) fresh.push_back(peer);
+        if (!contains(known, peer)) fresh.push_back(peer);
     }
     if (files_) files_->set_holders(file_holders());
     if (fresh.empty() || !last_ || !files_) return;

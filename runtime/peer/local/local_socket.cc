@@ -41,6 +41,8 @@ Result<std::pair<Json, LocalMessage>> decode_local(Packet packet) {
     return std::pair(std::move(head), std::move(message));
 }
 
+LocalSocket::~LocalSocket() { *alive_ = false; }
+
 LocalSocket::LocalSocket(Loop& loop, OwnedFd fd)
     : fd_(std::move(fd)), poller_(loop, fd_.get(), [this](int events) { on_ready(events); }) {
     ::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) | O_NONBLOCK);
@@ -90,7 +92,13 @@ void LocalSocket::on_ready(int events) {
     auto decoded = decode_local(*std::move(packet));
     if (!decoded) return close();
     const auto on_message = callbacks_.on_message;  // It may destroy us.
-    on_message(decoded->first, std::move(decoded->second));
+    const auto alive = alive_;
+    try {
+        on_message(decoded->first, std::move(decoded->second));
+    } catch (const Json::exception&) {
+        // A field of another type than it has: the other side is none of ours.
+        if (*alive) close();
+    }
 }
 
 void LocalSocket::close() {

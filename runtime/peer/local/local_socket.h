@@ -32,6 +32,7 @@ public:
     };
 
     LocalSocket(Loop& loop, OwnedFd fd);
+    ~LocalSocket();
     LocalSocket(const LocalSocket&) = delete;
     LocalSocket& operator=(const LocalSocket&) = delete;
 
@@ -49,6 +50,7 @@ private:
     Callbacks callbacks_;
     std::deque<LocalMessage> waiting_;
     bool closed_ = false;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 /// For commands: sends `request` to the listener at `path` and returns its answer; blocks. An

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "dsm/base/allocator.h"
 #include "dsm/base/byte_text.h"
 #include "runtime/peer/mesh/daemon.h"
 
@@ -63,6 +64,7 @@ void Daemon::watch_owner() {
 void Daemon::look_around() {
     watch_owner();
     advertise();
+    if (hosted_.empty()) return_freed_memory();
     for (auto& [vc, deployment] : deployments_) deployment->look_around();
 }
 

@@ -15,6 +15,22 @@ namespace ppdsm {
 
 using Json = nlohmann::json;
 
+namespace {
+
+/// A message's line of JSON, which another machine wrote: what it says ends the link at worst.
+Status with_head(const std::string& text, const std::function<void(const Json&)>& use) {
+    const Json head = Json::parse(text, nullptr, false);
+    if (!head.is_object()) return fail(Code::kCorrupt, "a message whose head is no JSON object");
+    try {
+        use(head);
+    } catch (const Json::exception& error) {
+        return fail(Code::kCorrupt, std::string("a message with a wrong head: ") + error.what());
+    }
+    return {};
+}
+
+}  // namespace
+
 // Deploying.
 
 Deployment::Services Daemon::services() {
@@ -247,25 +263,22 @@ Status Daemon::on_command(const PeerId& from, const Frame& frame) {
         found->second->epoch() != command.epoch) {
         return {};
     }
-    const Json head = Json::parse(command.head, nullptr, false);
-    if (!head.is_object()) return fail(Code::kCorrupt, "a command that is none");
-    found->second->on_command(head, std::move(command.data));
-    return {};
+    return with_head(command.head, [&](const Json& head) {
+        found->second->on_command(head, std::move(command.data));
+    });
 }
 
 Status Daemon::on_event(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(wire::EventT event, decode_message<wire::Event>(frame.payload));
-    const Json head = Json::parse(event.head, nullptr, false);
-    if (!head.is_object()) return fail(Code::kCorrupt, "an event that is none");
-    const auto found = deployments_.find(event.vc);
-    if (found != deployments_.end()) {
-        found->second->on_event(from, event.epoch, head, std::move(event.data));
-        return {};
-    }
-    if (head.value("event", "") != "hosting") return {};
-    // Nothing here wants it any more.
-    fence(*mesh_, from, {event.vc, event.epoch}, "its deployer has ended it");
-    return {};
+    return with_head(event.head, [&](const Json& head) {
+        const auto found = deployments_.find(event.vc);
+        if (found != deployments_.end()) {
+            found->second->on_event(from, event.epoch, head, std::move(event.data));
+        } else if (head.value("event", "") == "hosting") {
+            // Nothing here wants it any more.
+            fence(*mesh_, from, {event.vc, event.epoch}, "its deployer has ended it");
+        }
+    });
 }
 
 }  // namespace ppdsm

@@ -95,6 +95,11 @@ private:
         std::uint32_t rounds = 0;
     };
 
+    struct Copies {
+        std::vector<PeerId> holders;
+        std::string missing;  ///< Why others have none.
+    };
+
     Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
                OutputLog output, InputJournal input);
     Status load_placement();
@@ -114,6 +119,8 @@ private:
     void lose_worker(const std::string& why);
     void on_hosting(const PeerId& from, std::uint64_t epoch, const nlohmann::json& head);
     void on_proposal(const nlohmann::json& head);
+    Status commit(const GenerationRecord& record, std::uint64_t epoch);
+    void on_committed(const GenerationRecord& record, const Copies& copies);
     void on_unprotected(const nlohmann::json& head);
     void on_end_proposal(const nlohmann::json& head);
     void finish();
@@ -163,6 +170,7 @@ private:
     std::vector<PeerId> replicas_;
     /// Who has the last generation.
     std::vector<PeerId> holders_;
+    std::string missing_copies_;
     std::set<PeerId> refused_;    ///< Did not take this epoch's order.
     std::uint32_t failures_ = 0;  ///< Of workers, since the last generation.
     std::uint64_t released_bytes_ = 0;

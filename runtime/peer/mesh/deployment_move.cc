@@ -21,10 +21,6 @@ constexpr std::uint32_t kMaxRounds = 4;
 /// Between moves of the program's own accord.
 constexpr std::int64_t kRestUs = std::int64_t{30} * 1'000'000;
 
-bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
-    return std::find(peers.begin(), peers.end(), peer) != peers.end();
-}
-
 }  // namespace
 
 /// Who could have it but its worker.

@@ -240,7 +240,8 @@ void Deployment::on_members_changed() {
 
 void Deployment::update_replicas() {
     std::vector<PeerId> wanted = choose_replicas(*worker_);
-    if (move_ && std::find(wanted.begin(), wanted.end(), move_->target) == wanted.end()) {
+    const bool is_moving = move_ && !move_->is_handed_over;
+    if (is_moving && !contains(wanted, move_->target)) {
         wanted.push_back(move_->target);
     }
     if (wanted == replicas_) return;

@@ -76,7 +76,6 @@ void Deployment::answer(std::uint64_t token, const Status& status) {
     command(head);
 }
 
-/// The moment at which a generation becomes true.
 void Deployment::on_proposal(const Json& head) {
     const std::uint64_t token = head.value("token", std::uint64_t{0});
     const Result<GenerationRecord> record = parse_generation(head.value("record", ""));
@@ -84,42 +83,66 @@ void Deployment::on_proposal(const Json& head) {
     if (record->output_bytes > output_.size_bytes()) {
         return answer(token, fail(Code::kUnavailable, "its output has not come"));
     }
-    std::vector<PeerId> holders = peers_from_json(head.value("replicas", Json::array()));
-    holders.push_back(*worker_);
-    const std::uint64_t epoch = epoch_;
+    Copies copies{peers_from_json(head.value("replicas", Json::array())),
+                  utf8_to_bytes(head.value("replicas_missing", ""))};
+    copies.holders.push_back(*worker_);
+    auto at_home = std::make_shared<Status>();
+    const bool is_wanted_home =
+        record_.files == FilesMode::kCommit && contains(copies.holders, services_.mesh.self().id);
     job(
-        [this, record = *record, epoch]() -> Status {
-            // Its incarnation has been given up while this waited.
-            if (epoch != commits_.state().epoch) return fail(Code::kStaleEpoch, kTakenOver);
-            const GenerationRecord* last = commits_.state().last();
-            // Told again after the link had gone: it is true already.
-            if (last != nullptr && last->generation == record.generation &&
-                last->manifest == record.manifest) {
-                return {};
-            }
-            PPDSM_TRY(output_.sync());
-            fault_point("deployer-commit");
-            PPDSM_TRY(commits_.commit(record));
-            fault_point("deployer-committed");
+        [this, record = *record, epoch = epoch_, at_home, is_wanted_home]() -> Status {
+            PPDSM_TRY(commit(record, epoch));
+            if (is_wanted_home) *at_home = write_files(record);
             return {};
         },
-        [this, record = *record, holders, token, epoch,
-         failures = utf8_to_bytes(head.value("replicas_missing", ""))](const Status& committed) {
+        [this, record = *record, copies = std::move(copies), token, epoch = epoch_,
+         at_home](const Status& committed) {
             if (epoch != epoch_) return;
             answer(token, committed);
             if (!committed) return;
-            failures_ = 0;
-            holders_ = holders;
-            for (const placement::Candidate& each : services_.survey()) {
-                if (each.peer == holders.back()) made_on_ = each.cpu;
+            if (!*at_home) {
+                notify([&](RunObserver& o) { o.on_files_not_written(at_home->error()); });
             }
-            note_placement();
-            statistics_.add(record);
-            notify([&](RunObserver& observer) { observer.on_committed(record); });
-            release(record.output_bytes);
-            for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
-            if (move_) advance_move(true, failures);
+            on_committed(record, copies);
         });
+}
+
+/// The moment at which a generation becomes true.
+Status Deployment::commit(const GenerationRecord& record, std::uint64_t epoch) {
+    // Its incarnation has been given up while this waited.
+    if (epoch != commits_.state().epoch) return fail(Code::kStaleEpoch, kTakenOver);
+    const GenerationRecord* last = commits_.state().last();
+    // Told again after the link had gone: it is true already.
+    if (last != nullptr && last->generation == record.generation &&
+        last->manifest == record.manifest) {
+        return {};
+    }
+    PPDSM_TRY(output_.sync());
+    fault_point("deployer-commit");
+    PPDSM_TRY(commits_.commit(record));
+    fault_point("deployer-committed");
+    return {};
+}
+
+void Deployment::on_committed(const GenerationRecord& record, const Copies& copies) {
+    failures_ = 0;
+    holders_ = copies.holders;
+    for (const placement::Candidate& each : services_.survey()) {
+        if (each.peer == holders_.back()) made_on_ = each.cpu;
+    }
+    note_placement();
+    if (copies.missing != missing_copies_) {
+        missing_copies_ = copies.missing;
+        if (!missing_copies_.empty()) {
+            say(fmt::format("generation {} has {} of {} copies elsewhere: {}", record.generation,
+                            holders_.size() - 1, replicas_.size(), missing_copies_));
+        }
+    }
+    statistics_.add(record);
+    notify([&](RunObserver& observer) { observer.on_committed(record); });
+    release(record.output_bytes);
+    for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
+    if (move_) advance_move(true, copies.missing);
 }
 
 void Deployment::on_unprotected(const Json& head) {
@@ -211,6 +234,7 @@ Status Deployment::write_files(const GenerationRecord& files) {
         PPDSM_TRY(restore_layer(*store, layer, directory));
         PPDSM_TRY(home_files_.write(layer.name, directory));
     }
+    PPDSM_TRY(home_files_.save());
     return remove_tree(directory);
 }
 
@@ -264,8 +288,7 @@ void Deployment::on_progress(const std::string& event, const Json& head, ByteVie
         const std::uint64_t copied = head.value("generation", std::uint64_t{0});
         if (last == nullptr || last->generation != copied) return;
         for (const PeerId& peer : peers_from_json(head.value("replicas", Json::array()))) {
-            const bool is_new = std::find(holders_.begin(), holders_.end(), peer) == holders_.end();
-            if (is_new) holders_.push_back(peer);
+            if (!contains(holders_, peer)) holders_.push_back(peer);
         }
         note_placement();
         if (move_) advance_move(false, utf8_to_bytes(head.value("failures", "")));

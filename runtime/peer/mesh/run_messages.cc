@@ -1,5 +1,6 @@
 #include "runtime/peer/mesh/run_messages.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "dsm/base/byte_text.h"
@@ -34,6 +35,10 @@ void send_event(Mesh& mesh, const PeerId& deployer, const Incarnation& from, std
     message.data = std::move(data);
     (void)mesh.send(deployer, Priority::kBulk, MessageType::kEvent, 0,
                     encode_message<wire::Event>(message));
+}
+
+bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
+    return std::find(peers.begin(), peers.end(), peer) != peers.end();
 }
 
 Json peers_to_json(const std::vector<PeerId>& peers) {

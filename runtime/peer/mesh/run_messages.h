@@ -24,6 +24,7 @@ void fence(Mesh& mesh, const PeerId& worker, const Incarnation& to, const std::s
 void send_event(Mesh& mesh, const PeerId& deployer, const Incarnation& from, std::string head,
                 Bytes data);
 
+[[nodiscard]] bool contains(const std::vector<PeerId>& peers, const PeerId& peer);
 /// Peers as a list in such a message; what is no id is left out.
 nlohmann::json peers_to_json(const std::vector<PeerId>& peers);
 std::vector<PeerId> peers_from_json(const nlohmann::json& list);
