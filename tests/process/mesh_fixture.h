@@ -36,6 +36,7 @@ protected:
     void stop_daemons() {
         for (auto& [name, peer] : peers_) {
             if (!peer.daemon) continue;
+            EXPECT_FALSE(peer.daemon->has_ended()) << "the daemon of " << name << " died by itself";
             peer.daemon->send_signal(SIGCONT);
             peer.daemon->send_signal(SIGKILL);
             const Outcome said = peer.daemon->wait(kDeadline);

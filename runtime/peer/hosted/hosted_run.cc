@@ -251,6 +251,7 @@ void HostedRun::on_proposal(const Json& head) {
                        if (!secured->failures.empty()) {
                            log_->warn("vc={} what it was shown is not kept by {}", order_.record.id,
                                       secured->failures);
+                           head["replicas_missing"] = bytes_to_utf8(secured->failures);
                        }
                        record.catalog_bytes = secured->catalog_bytes;
                        head["record"] = format_generation(record);
@@ -446,22 +447,35 @@ void HostedRun::replace_replicas(const Json& head) {
     }
     if (files_) files_->set_holders(file_holders());
     if (fresh.empty() || !last_ || !files_) return;
-    files_->secure(
-        fresh, [this, alive = alive_, last = *last_](const Result<HostedFiles::Secured>& secured) {
-            if (!*alive || !secured) return;
-            replicas_.replicate(
-                order_.record.id, last, secured->peers,
-                [this, alive, generation = last.generation](const Replicas::Outcome& outcome) {
-                    if (!*alive) return;
-                    tell({{"event", "replicated"},
-                          {"generation", generation},
-                          {"failures", bytes_to_utf8(outcome.failures)},
-                          {"replicas", peers_to_json(outcome.durable)}});
-                });
-        });
+    const auto tell_replicated = [this, generation = last_->generation](
+                                     const std::vector<PeerId>& replicas,
+                                     const std::string& failures) {
+        tell({{"event", "replicated"},
+              {"generation", generation},
+              {"failures", bytes_to_utf8(failures)},
+              {"replicas", peers_to_json(replicas)}});
+    };
+    files_->secure(fresh, [this, alive = alive_, last = *last_,
+                           tell_replicated](const Result<HostedFiles::Secured>& secured) {
+        if (!*alive) return;
+        if (!secured) return tell_replicated({}, secured.error().message());
+        replicas_.replicate(order_.record.id, last, secured->peers,
+                            [alive, tell_replicated,
+                             failures = secured->failures](const Replicas::Outcome& outcome) {
+                                if (!*alive) return;
+                                tell_replicated(outcome.durable, failures + outcome.failures);
+                            });
+    });
 }
 
 // The end.
+
+/// Whoever is told destroys us.
+void HostedRun::tell_gone() {
+    loop_.post([alive = alive_, gone = std::move(on_gone_)] {
+        if (*alive && gone) gone();
+    });
+}
 
 void HostedRun::stop(const std::string& why) {
     log_->info("vc={} epoch={} ends here: {}", order_.record.id, order_.epoch, why);
@@ -469,9 +483,7 @@ void HostedRun::stop(const std::string& why) {
     if (executor_) {
         executor_->kill();  // Its end is told by on_executor_ended.
     } else {
-        loop_.post([this, alive = alive_] {
-            if (*alive) on_gone_();
-        });
+        tell_gone();
     }
 }
 
@@ -491,9 +503,7 @@ void HostedRun::on_executor_ended() {
         tell({{"event", "lost"}, {"cause", cause}});
         pump();
     }
-    loop_.post([this, alive = alive_] {
-        if (*alive) on_gone_();
-    });
+    tell_gone();
 }
 
 }  // namespace ppdsm

@@ -95,6 +95,7 @@ private:
     void ship_output();
     [[nodiscard]] Incarnation incarnation() const { return {order_.record.id, order_.epoch}; }
     void on_executor_ended();
+    void tell_gone();
     void go_on_telling(const nlohmann::json& head);
     void on_accepted(const nlohmann::json& head);
     void take_input(const nlohmann::json& head, Bytes data);
