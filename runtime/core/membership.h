@@ -57,7 +57,7 @@ struct GossipMessage {
 
 struct MembershipSettings {
     std::int64_t period_us = 150'000;         ///< One probe each.
-    std::int64_t probe_timeout_us = 130'000;  ///< Then others are asked to probe.
+    std::int64_t probe_timeout_us = 150'000;  ///< Then others are asked to probe.
     std::int64_t indirect_timeout_us = 200'000;
     std::int64_t suspicion_min_us = 700'000;  ///< With enough independent confirmations.
     std::int64_t suspicion_max_us = 900'000;

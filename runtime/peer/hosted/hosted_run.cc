@@ -442,14 +442,18 @@ void HostedRun::replace_replicas(const Json& head) {
     const std::vector<PeerId> known =
         std::exchange(order_.replicas, peers_from_json(head.value("peers", Json::array())));
     std::vector<PeerId> fresh;
+    const std::vector<PeerId> lacking = peers_from_json(head.value("lacking", Json::array()));
     for (const PeerId& peer : order_.replicas) {
-        if (!contains(known, peer)) fresh.push_back(peer);
+        const bool is_wanted = !contains(known, peer) || contains(lacking, peer);
+        if (is_wanted && !copying_.contains(peer)) fresh.push_back(peer);
     }
     if (files_) files_->set_holders(file_holders());
     if (fresh.empty() || !last_ || !files_) return;
-    const auto tell_replicated = [this, generation = last_->generation](
+    copying_.insert(fresh.begin(), fresh.end());
+    const auto tell_replicated = [this, fresh, generation = last_->generation](
                                      const std::vector<PeerId>& replicas,
                                      const std::string& failures) {
+        for (const PeerId& peer : fresh) copying_.erase(peer);
         tell({{"event", "replicated"},
               {"generation", generation},
               {"failures", bytes_to_utf8(failures)},

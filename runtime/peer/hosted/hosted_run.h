@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,7 @@ private:
     std::uint64_t given_input_bytes_ = 0;
     std::uint64_t given_signals_ = 0;
     std::optional<GenerationRecord> last_;
+    std::set<PeerId> copying_;  ///< Replicas that get the last generation apart from a new one.
     bool reading_ = false;
     bool connected_ = true;
     bool ended_ = false;  ///< The deployer has accepted the end.

@@ -143,6 +143,7 @@ private:
     void end_move(const Status& status);
     [[nodiscard]] bool is_moved_to(const PeerId& worker) const;
     void leave_if_unwanted();
+    void mend_copies();
     void tell_replicas();
     void ask_checkpoint();
     void job(std::function<Status()> work, std::function<void(const Status&)> done);

@@ -137,6 +137,7 @@ void Deployment::leave_if_unwanted() {
 }
 
 void Deployment::look_around() {
+    mend_copies();
     leave_if_unwanted();
     const bool may_move = phase_ == Phase::kRunning && !move_ && record_.on.empty();
     if (!may_move || monotonic_now_us() < next_move_us_) return;

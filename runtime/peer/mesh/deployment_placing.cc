@@ -249,6 +249,19 @@ void Deployment::update_replicas() {
     tell_replicas();
 }
 
+/// A copy that did not come about, as when a link was replaced under it, is made once more.
+void Deployment::mend_copies() {
+    if (phase_ != Phase::kRunning || truth_.last() == nullptr) return;
+    std::vector<PeerId> lacking;
+    for (const PeerId& peer : replicas_) {
+        if (!contains(holders_, peer) && services_.mesh.is_alive(peer)) lacking.push_back(peer);
+    }
+    if (lacking.empty()) return;
+    command({{"do", "replicas"},
+             {"peers", peers_to_json(replicas_)},
+             {"lacking", peers_to_json(lacking)}});
+}
+
 void Deployment::tell_replicas() {
     command({{"do", "replicas"}, {"peers", peers_to_json(replicas_)}});
 }
