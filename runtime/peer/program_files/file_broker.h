@@ -17,7 +17,7 @@
 #include "dsm/io/loop.h"
 #include "runtime/peer/program_files/file_cache.h"
 #include "runtime/peer/program_files/file_catalog.h"
-#include "runtime/peer/program_files/file_owner.h"
+#include "runtime/peer/program_files/file_source.h"
 #include "runtime/peer/view_plan.h"
 
 namespace ppdsm {
@@ -32,8 +32,6 @@ public:
         /// What kind of run it is (its program): what the last of its kind was shown is got ready
         /// when the channel is attached, while the sandbox is still being made. Empty: of none.
         std::string habit = {};
-        /// The owner is this very daemon: system files are given as they are, without a copy.
-        FileOwner* owner_here = nullptr;
         /// A system file of which this host has an equal one at the same path is copied from there.
         bool use_own_system_files = true;
     };

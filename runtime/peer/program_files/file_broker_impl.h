@@ -74,7 +74,6 @@ struct FileBroker::Impl : std::enable_shared_from_this<FileBroker::Impl> {
     void copy_own_file(Wanted wanted);
     void fetch_content(Wanted wanted);
     void show_content(const Wanted& wanted, Result<OwnedFd> file);
-    void give_own_file(Wanted wanted);
 
     // The channel.
     void attach(OwnedFd socket);

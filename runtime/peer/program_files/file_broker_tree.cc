@@ -200,9 +200,6 @@ void FileBroker::Impl::find_content(Wanted wanted) {
         wanted.file = *shown;
         return get_content(std::move(wanted));
     }
-    if (setup.owner_here != nullptr && wanted.root->is_system && !wanted.durable) {
-        return give_own_file(std::move(wanted));
-    }
     const std::optional<FileId> known =
         cache.known_content(setup.owner, wanted.path, wanted.version);
     if (known && cache.holds(*known)) {
@@ -292,20 +289,6 @@ void FileBroker::Impl::show_content(const Wanted& wanted, Result<OwnedFd> file) 
     const Status added = catalog.add_content(wanted.path, wanted.file, wanted.version.size_bytes);
     if (!added) return wanted.done(fail(added.error()));
     wanted.done(std::move(file));
-}
-
-/// At home a system file is given as it is. Its name goes into the catalog all the same: wherever
-/// the program goes on, it must find this content.
-void FileBroker::Impl::give_own_file(Wanted wanted) {
-    setup.owner_here->descriptor(wanted.path, wanted.version, wanted.done);
-    const std::string path = wanted.path;
-    const FileVersion version = wanted.version;
-    setup.owner_here->content(
-        path, version, [weak = weak_from_this(), path](const Result<ContentAnswer>& answer) {
-            const auto self = weak.lock();
-            if (self == nullptr || !answer) return;
-            (void)self->catalog.add_content(path, answer->layout.id(), answer->layout.size_bytes);
-        });
 }
 
 }  // namespace ppdsm

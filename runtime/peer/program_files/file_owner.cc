@@ -181,8 +181,6 @@ public:
                  std::function<void(Result<ContentAnswer>)> done);
     void layout(FileId file, std::function<void(Result<FileLayout>)> done);
     void piece(FileId file, std::uint32_t index, std::function<void(Result<Bytes>)> done);
-    void descriptor(std::string path, FileVersion version,
-                    std::function<void(Result<OwnedFd>)> done);
 
 private:
     /// What a content's pieces are read from.
@@ -327,13 +325,6 @@ void FileOwner::Impl::piece(FileId file, std::uint32_t index,
         [done = std::move(done)](Impl&, Result<Bytes> bytes) { done(std::move(bytes)); });
 }
 
-void FileOwner::Impl::descriptor(std::string path, FileVersion version,
-                                 std::function<void(Result<OwnedFd>)> done) {
-    run([tree = tree_, path = std::move(path),
-         version] { return tree->open_version(path, version); },
-        [done = std::move(done)](Impl&, Result<OwnedFd> file) { done(std::move(file)); });
-}
-
 Result<std::unique_ptr<FileOwner>> FileOwner::open(Loop& loop, const ViewPlan& plan,
                                                    std::shared_ptr<ContentHashes> hashes) {
     PPDSM_ASSIGN(auto tree, ShownTree::open(plan, std::move(hashes)));
@@ -357,9 +348,4 @@ void FileOwner::layout(FileId file, std::function<void(Result<FileLayout>)> done
 void FileOwner::piece(FileId file, std::uint32_t index, std::function<void(Result<Bytes>)> done) {
     impl_->piece(file, index, std::move(done));
 }
-void FileOwner::descriptor(std::string path, FileVersion version,
-                           std::function<void(Result<OwnedFd>)> done) {
-    impl_->descriptor(std::move(path), version, std::move(done));
-}
-
 }  // namespace ppdsm

@@ -35,10 +35,6 @@ public:
     void layout(FileId file, std::function<void(Result<FileLayout>)> done) override;
     void piece(FileId file, std::uint32_t index, std::function<void(Result<Bytes>)> done) override;
 
-    /// The file itself, when it is still that version: for a program that runs at home.
-    void descriptor(std::string path, FileVersion version,
-                    std::function<void(Result<OwnedFd>)> done);
-
 private:
     class Impl;
     explicit FileOwner(std::shared_ptr<Impl> impl);

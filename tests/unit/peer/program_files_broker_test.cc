@@ -100,7 +100,7 @@ protected:
         fs::create_symlink("lib/one", tree() / "link");
     }
     FileBroker::Setup setup(const std::string& catalog = "catalog") {
-        return {plan(), "the-owner", directory() / catalog, {}, nullptr, true};
+        return {plan(), "the-owner", directory() / catalog, {}, true};
     }
 };
 
@@ -333,27 +333,6 @@ TEST_F(FileBrokerTest, AnEqualSystemFileOfOnesOwnSavesTheTransfer) {
     EXPECT_EQ(source.pieces, 0);
     write("lib/large", "changed here");
     EXPECT_EQ(hosted.content(path("lib/large")), noise(2 * kPieceBytes + 7)) << "it was copied";
-}
-
-TEST_F(FileBrokerTest, AtHomeSystemFilesAreGivenAsTheyAre) {
-    auto opened = FileOwner::open(loop_, plan(true), hashes());
-    auto files = cache();
-    FileBroker::Setup system = setup();
-    system.plan = plan(true);
-    system.owner_here = opened->get();
-    Hosted hosted(loop_, *files, **opened, system);
-    const FileReply answer = hosted.ask(Kind::kContent, path("lib/large"));
-    struct stat given{};
-    struct stat own{};
-    ASSERT_EQ(::fstat(answer.file.get(), &given), 0);
-    ASSERT_EQ(::stat(path("lib/large").c_str(), &own), 0);
-    EXPECT_EQ(given.st_ino, own.st_ino);
-    EXPECT_EQ(hosted.content(path("lib/one")), "the first");
-    // Its name is in the catalog, for another peer.
-    await_that(loop_,
-               [&] { return hosted.broker().catalog().content(path("lib/large")).has_value(); });
-    write("lib/two", "changed since it was listed");
-    EXPECT_TRUE(hosted.content(path("lib/two")).starts_with("error: "));
 }
 
 TEST_F(FileBrokerTest, ATornCatalogIsBelievedAsFarAsItIsWhole) {

@@ -68,7 +68,7 @@ protected:
         unmount();
         broker_.reset();
         broker_ = FileBroker::open(loop_, files, source,
-                                   {plan(), "the-owner", directory() / catalog, {}, nullptr, false})
+                                   {plan(), "the-owner", directory() / catalog, {}, false})
                       .value();
         attach();
     }

@@ -50,10 +50,10 @@ protected:
         owner_ = FileOwner::open(loop_, plan_, hashes()).value();
         source_ = std::make_unique<HookedSource>(*owner_);
         cache_ = cache();
-        broker_ = FileBroker::open(
-                      loop_, *cache_, *source_,
-                      {plan_, "the-owner", directory() / "catalog", "a program", nullptr, false})
-                      .value();
+        broker_ =
+            FileBroker::open(loop_, *cache_, *source_,
+                             {plan_, "the-owner", directory() / "catalog", "a program", false})
+                .value();
     }
     Worker& start(std::vector<std::string> hidden, std::uint64_t kill_after = 0) {
         hidden.push_back(tree());

@@ -47,9 +47,9 @@ public:
         auto owner = FileOwner::open(loop_, plan, hashes_).value();
         std::unique_ptr<FileBroker> broker;
         if (remote) {
-            broker = FileBroker::open(loop_, *cache_, *owner,
-                                      {plan, "the-owner", paths.directory / "catalog",
-                                       arguments.front(), nullptr, false})
+            broker = FileBroker::open(
+                         loop_, *cache_, *owner,
+                         {plan, "the-owner", paths.directory / "catalog", arguments.front(), false})
                          .value();
         }
         Worker worker(loop_, broker.get(),
