@@ -5,8 +5,8 @@
 // Its process name tells how far it is, without a file or a pipe that a checkpoint would have to
 // carry: "filling", then "round 0", "round 1" ... after each SIGUSR1. On its standard output it
 // writes a line "gap_ms N" whenever its clock jumped by more than 5 ms: what a freeze looks like
-// from inside. A line "away_ms N" is the same by the wall's clock, which goes on while the program is
-// between two machines.
+// from inside. A line "away_ms N" is the same by the wall's clock, which goes on while the program
+// is between two machines.
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>

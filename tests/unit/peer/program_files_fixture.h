@@ -17,8 +17,8 @@
 #include "criu-glue/sandbox/directory_listing.h"
 #include "dsm/io/loop.h"
 #include "runtime/peer/program_files/file_broker.h"
-#include "runtime/peer/program_files/file_owner.h"
 #include "runtime/peer/program_files/file_fetcher.h"
+#include "runtime/peer/program_files/file_owner.h"
 
 namespace ppdsm {
 
