@@ -14,7 +14,7 @@
 #include "dsm/base/files.h"
 #include "dsm/base/result.h"
 
-struct stat;
+struct stat;  // NOLINT(readability-identifier-naming): the system's.
 
 namespace ppdsm {
 

@@ -48,6 +48,8 @@ public:
                                          const Endpoint& endpoint, LinkPurpose purpose,
                                          TlsSession::Judge judge);
     ~Link();
+    Link(const Link&) = delete;
+    Link& operator=(const Link&) = delete;
 
     void listen(Callbacks callbacks);
     void send(Priority priority, MessageType type, std::uint64_t correlation, ByteView payload);
@@ -83,6 +85,8 @@ public:
                                                         const Endpoint& endpoint,
                                                         TlsSession::Judge judge, OnLink on_link);
     ~LinkListener();
+    LinkListener(const LinkListener&) = delete;
+    LinkListener& operator=(const LinkListener&) = delete;
     [[nodiscard]] std::uint16_t port() const;
     /// Connections refused so far, and why the last one was.
     [[nodiscard]] std::uint64_t refusals() const;

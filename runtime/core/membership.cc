@@ -51,6 +51,7 @@ Membership::Membership(Member self, MembershipSettings settings, std::uint64_t s
 
 std::vector<const Member*> Membership::members() const {
     std::vector<const Member*> all;
+    all.reserve(entries_.size());
     for (const auto& [id, entry] : entries_) all.push_back(&entry.member);
     return all;
 }
@@ -438,8 +439,9 @@ std::vector<Member> Membership::pick_news(const PeerId& to) {
         }
         fresh.push_back(&entry);
     }
-    std::stable_sort(fresh.begin(), fresh.end(),
-                     [](const Entry* a, const Entry* b) { return a->told < b->told; });
+    std::sort(fresh.begin(), fresh.end(), [](const Entry* a, const Entry* b) {
+        return a->told != b->told ? a->told < b->told : a->member.id < b->member.id;
+    });
     for (Entry* entry : fresh) {
         if (news.size() >= settings_.news_members) break;
         ++entry->told;

@@ -44,7 +44,7 @@ HostId host_of(const PeerId& peer) {
 /// What runtime/peer/mesh/mesh.cc does around the core.
 class MembershipMesh::Process : public Node {
 public:
-    Process(MembershipMesh& mesh, Member self)
+    Process(MembershipMesh& mesh, const Member& self)
         : mesh_(mesh), core_(self, mesh.options_.settings, SeededRandom::mix(self.instance)) {}
 
     void on_start(Port& port) override { call_seed(port); }
@@ -127,7 +127,7 @@ MembershipMesh::MembershipMesh(std::uint64_t seed, const MeshOptions& options)
               self.id = peer_of(host);
               self.instance = instance;
               self.name = "n" + std::to_string(host);
-              return std::make_unique<Process>(*this, std::move(self));
+              return std::make_unique<Process>(*this, self);
           },
           options.network) {}
 

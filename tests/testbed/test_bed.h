@@ -31,6 +31,8 @@ public:
     /// `world`: what hosts see parts of; `environment`: of the processes that hold the hosts.
     TestBed(std::filesystem::path world, Environment environment);
     ~TestBed();
+    TestBed(const TestBed&) = delete;
+    TestBed& operator=(const TestBed&) = delete;
 
     /// Aborts with what is missing when the machine cannot have hosts.
     void add_host(const std::string& name, const HostOptions& options);

@@ -30,6 +30,8 @@ public:
                                                      Setup setup,
                                                      std::shared_ptr<spdlog::logger> log);
     ~HostedFiles();
+    HostedFiles(const HostedFiles&) = delete;
+    HostedFiles& operator=(const HostedFiles&) = delete;
 
     /// Of an incarnation's file server.
     void attach(OwnedFd channel) { broker_->attach(std::move(channel)); }

@@ -110,7 +110,8 @@ HostedRun::~HostedRun() {
 
 // Starting.
 
-void HostedRun::start(std::function<void(const Status&)> done, std::function<void()> on_gone) {
+void HostedRun::start(const std::function<void(const Status&)>& done,
+                      std::function<void()> on_gone) {
     on_gone_ = std::move(on_gone);
     const auto release_and_launch = [this, alive = alive_, done](const Status& here) {
         if (!*alive) return;
@@ -134,7 +135,7 @@ void HostedRun::start(std::function<void(const Status&)> done, std::function<voi
     replicas_.bring(order_.record.id, *order_.generation, order_.sources, bring_catalog);
 }
 
-void HostedRun::launch(std::function<void(const Status&)> done) {
+void HostedRun::launch(const std::function<void(const Status&)>& done) {
     fault_point("host");
     auto prepared = std::make_shared<Status>();
     loop_.offload([this, alive = alive_, prepared] { *prepared = prepare_directory(); },

@@ -48,10 +48,12 @@ public:
     HostedRun(Loop& loop, Mesh& mesh, Replicas& replicas, MeshFiles& mesh_files, const Home& home,
               PeerId deployer, DeployOrder order, std::shared_ptr<spdlog::logger> log);
     ~HostedRun();
+    HostedRun(const HostedRun&) = delete;
+    HostedRun& operator=(const HostedRun&) = delete;
 
     /// `done` when the executor holds the VC, or why it does not. `on_gone` later, once, when
     /// nothing of it runs here any more.
-    void start(std::function<void(const Status&)> done, std::function<void()> on_gone);
+    void start(const std::function<void(const Status&)>& done, std::function<void()> on_gone);
     /// From the deployer.
     void on_command(const nlohmann::json& head, Bytes data);
     void on_deployer_linked();
@@ -83,7 +85,7 @@ private:
     Status open_files();
     [[nodiscard]] std::vector<PeerId> file_holders() const;
     Status spawn();
-    void launch(std::function<void(const Status&)> done);
+    void launch(const std::function<void(const Status&)>& done);
     void on_executor(const nlohmann::json& head, LocalMessage message);
     void on_proposal(const nlohmann::json& head);
     void on_end_proposal(nlohmann::json head);

@@ -22,6 +22,8 @@ public:
                                                    VcRecord record, OwnedFd socket,
                                                    Callbacks callbacks);
     ~RunClient() override;
+    RunClient(const RunClient&) = delete;
+    RunClient& operator=(const RunClient&) = delete;
 
     [[nodiscard]] LocalSocket& socket() { return socket_; }
 

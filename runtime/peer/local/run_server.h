@@ -32,6 +32,8 @@ public:
     RunServer(Loop& loop, Run& run, std::unique_ptr<LocalSocket> socket, bool previews,
               Callbacks callbacks);
     ~RunServer() override;
+    RunServer(const RunServer&) = delete;
+    RunServer& operator=(const RunServer&) = delete;
 
     [[nodiscard]] LocalSocket& socket() { return *socket_; }
 

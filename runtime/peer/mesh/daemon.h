@@ -39,6 +39,8 @@ public:
     static Result<std::unique_ptr<Daemon>> start(Loop& loop, const Home& home,
                                                  DaemonOptions options);
     ~Daemon();
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
 
     /// Tells the mesh, ends what is hosted, stops the loop.
     void stop();

@@ -44,6 +44,8 @@ public:
     /// Takes over what is in the VC's directory.
     static Result<std::unique_ptr<Deployment>> open(Services services, const VcPaths& paths);
     ~Deployment() override;
+    Deployment(const Deployment&) = delete;
+    Deployment& operator=(const Deployment&) = delete;
 
     /// Places it, or finds the worker that has it. `on_ended` once, later.
     void begin(std::function<void()> on_ended);

@@ -22,6 +22,8 @@ public:
                                                    std::shared_ptr<MeshFileSource> source,
                                                    const VcPaths& paths);
     ~HeldFiles();
+    HeldFiles(const HeldFiles&) = delete;
+    HeldFiles& operator=(const HeldFiles&) = delete;
 
     /// Further lines of the catalog; `done` when all that they name is here durably, with how much
     /// of the catalog that is. Another catalog than the one here is begun afresh: then that is

@@ -17,7 +17,7 @@
 #include "runtime/peer/mesh/trust.h"
 
 namespace spdlog {
-class logger;
+class logger;  // NOLINT(readability-identifier-naming): the library's.
 }
 
 namespace ppdsm {
@@ -33,6 +33,8 @@ public:
     };
     static Result<std::unique_ptr<Mesh>> start(Loop& loop, Setup setup);
     ~Mesh();
+    Mesh(const Mesh&) = delete;
+    Mesh& operator=(const Mesh&) = delete;
 
     using OnMember = std::function<void(const Member& now, std::optional<MemberState> before,
                                         const std::string& why)>;

@@ -19,6 +19,8 @@ public:
 
     MeshFileSource(Loop& loop, Mesh& mesh, std::string vc, PeerId owner);
     ~MeshFileSource() override;
+    MeshFileSource(const MeshFileSource&) = delete;
+    MeshFileSource& operator=(const MeshFileSource&) = delete;
 
     /// Who may have contents besides the owner.
     void set_holders(std::vector<PeerId> holders);

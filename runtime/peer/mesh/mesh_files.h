@@ -27,6 +27,8 @@ public:
     static Result<std::unique_ptr<MeshFiles>> open(Loop& loop, Mesh& mesh, const Home& home,
                                                    std::shared_ptr<spdlog::logger> log);
     ~MeshFiles();
+    MeshFiles(const MeshFiles&) = delete;
+    MeshFiles& operator=(const MeshFiles&) = delete;
 
     /// A computation of this peer's user. `involves`: whether a peer runs it or is to keep it.
     Status show(const std::string& vc, const ViewPlan& plan,

@@ -19,6 +19,8 @@ class Replicas {
 public:
     Replicas(Loop& loop, Mesh& mesh, const Home& home, std::shared_ptr<spdlog::logger> log);
     ~Replicas();
+    Replicas(const Replicas&) = delete;
+    Replicas& operator=(const Replicas&) = delete;
 
     struct Outcome {
         std::vector<PeerId> durable;  ///< They have it, for good.

@@ -39,6 +39,8 @@ public:
     static Result<std::unique_ptr<FileBroker>> open(Loop& loop, FileCache& cache,
                                                     FileSource& source, Setup setup);
     ~FileBroker();
+    FileBroker(const FileBroker&) = delete;
+    FileBroker& operator=(const FileBroker&) = delete;
 
     /// The daemon's end of an incarnation's channel (SOCK_SEQPACKET); the end of the one before.
     void attach(OwnedFd channel);

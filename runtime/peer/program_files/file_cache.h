@@ -33,6 +33,8 @@ public:
     /// Reads the directory: before the loop runs. kUnavailable: another process has it.
     static Result<std::unique_ptr<FileCache>> open(Loop& loop, Options options);
     ~FileCache();
+    FileCache(const FileCache&) = delete;
+    FileCache& operator=(const FileCache&) = delete;
 
     /// Keeps contents from being dropped, those not there yet included, until it is destroyed. It
     /// may outlive the cache.

@@ -18,6 +18,8 @@ public:
     /// Both outlive it.
     FileFetcher(Loop& loop, FileCache& cache, FileSource& source);
     ~FileFetcher();  ///< Fetches under way are given up and not answered.
+    FileFetcher(const FileFetcher&) = delete;
+    FileFetcher& operator=(const FileFetcher&) = delete;
 
     /// `layout`: when it is known; otherwise the source is asked. The descriptor is readable as
     /// soon as all pieces are; `durable`: only when the cache keeps it, as a replica needs it.

@@ -34,10 +34,14 @@ struct Root {
 };
 
 struct OpenDirectory {
-    DIR* directory = nullptr;
+    explicit OpenDirectory(DIR* opened) : directory(opened) {}
     ~OpenDirectory() {
         if (directory != nullptr) ::closedir(directory);
     }
+    OpenDirectory(const OpenDirectory&) = delete;
+    OpenDirectory& operator=(const OpenDirectory&) = delete;
+
+    DIR* directory;
 };
 
 FileVersion version_of(const struct stat& info) {
@@ -177,7 +181,7 @@ public:
 
     void list(std::vector<ListQuery> queries,
               std::function<void(std::vector<Result<ListAnswer>>)> done);
-    void content(std::string path, FileVersion version,
+    void content(const std::string& path, FileVersion version,
                  std::function<void(Result<ContentAnswer>)> done);
     void layout(FileId file, std::function<void(Result<FileLayout>)> done);
     void piece(FileId file, std::uint32_t index, std::function<void(Result<Bytes>)> done);
@@ -201,7 +205,7 @@ private:
     template <typename Work, typename Done>
     void run(Work work, Done done) {
         run_in_pool(loop_, std::move(work),
-                    [weak = weak_from_this(), done = std::move(done)](auto&& result) mutable {
+                    [weak = weak_from_this(), done = std::move(done)](auto result) mutable {
                         if (const auto self = weak.lock()) done(*self, std::move(result));
                     });
     }
@@ -271,7 +275,7 @@ void FileOwner::Impl::list(std::vector<ListQuery> queries,
     }
 }
 
-void FileOwner::Impl::content(std::string path, FileVersion version,
+void FileOwner::Impl::content(const std::string& path, FileVersion version,
                               std::function<void(Result<ContentAnswer>)> done) {
     run([tree = tree_, path, version] { return tree->content(path, version); },
         [path, version, done = std::move(done)](Impl& self, Result<ContentAnswer> answer) {

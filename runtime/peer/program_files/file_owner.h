@@ -25,6 +25,8 @@ public:
     static Result<std::unique_ptr<FileOwner>> open(Loop& loop, const ViewPlan& plan,
                                                    std::shared_ptr<ContentHashes> hashes);
     ~FileOwner() override;  ///< Calls that are under way are not answered any more.
+    FileOwner(const FileOwner&) = delete;
+    FileOwner& operator=(const FileOwner&) = delete;
 
     void list(std::vector<ListQuery> queries,
               std::function<void(std::vector<Result<ListAnswer>>)> done) override;

@@ -206,7 +206,8 @@ TEST_F(FileBrokerTest, WhatTheLastOfItsKindWasShownIsGivenAhead) {
     }
     const auto known = [&](FileCache& of) {
         return await<FileHabit>(loop_, [&](auto done) {
-            of.load_habit("the-owner a program", [done](FileHabit habit) { done(habit); });
+            of.load_habit("the-owner a program",
+                          [done](FileHabit habit) { done(std::move(habit)); });
         });
     };
     while (known(*files).entries.empty()) {

@@ -173,8 +173,8 @@ TEST_F(FileMountTest, NothingCanBeWritten) {
     const std::vector<int> errors = meanwhile([this] {
         std::vector<int> all;
         const auto note = [&](int result) { all.push_back(result < 0 ? errno : 0); };
-        note(::open(shown("file").c_str(), O_WRONLY));
-        note(::open(shown("new").c_str(), O_WRONLY | O_CREAT, 0600));
+        note(::open(shown("file").c_str(), O_WRONLY | O_CLOEXEC));
+        note(::open(shown("new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
         note(::unlink(shown("file").c_str()));
         note(::mkdir(shown("directory").c_str(), 0700));
         note(::chmod(shown("file").c_str(), 0600));
@@ -282,6 +282,7 @@ TEST_F(FileMountTest, ManyReadersAtOnceGetWhatTheyAskFor) {
     const bool all_same = meanwhile([&] {
         std::vector<std::map<std::string, std::string>> seen(8);
         std::vector<std::thread> readers;
+        readers.reserve(seen.size());
         for (auto& mine : seen) readers.emplace_back([this, &mine] { mine = walk(shown("")); });
         for (std::thread& reader : readers) reader.join();
         return std::all_of(seen.begin(), seen.end(), [&](const auto& s) { return s == at_home; });

@@ -98,6 +98,7 @@ private:
                                           std::to_string(run.uid)};
         words.insert(words.end(), run.hidden.begin(), run.hidden.end());
         std::vector<char*> argv;
+        argv.reserve(words.size() + 1);
         for (std::string& word : words) argv.push_back(word.data());
         argv.push_back(nullptr);
         pid_ = ::fork();
