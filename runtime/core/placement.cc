@@ -99,22 +99,25 @@ std::string Ranking::explain() const {
     return text.empty() ? "no peer is alive that could have it" : text;
 }
 
-std::vector<PeerId> choose_replicas(const PeerId& worker, const PeerId& deployer, std::size_t count,
+std::vector<PeerId> choose_replicas(const ReplicaRequest& request,
                                     const std::vector<Candidate>& candidates) {
-    const auto at = std::find_if(candidates.begin(), candidates.end(),
-                                 [&](const Candidate& each) { return each.peer == worker; });
+    const auto at = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& each) {
+        return each.peer == request.worker;
+    });
     std::vector<const Candidate*> usable;
     for (const Candidate& each : candidates) {
-        const bool is_needed = each.peer == deployer;
-        if (each.peer == worker || !(each.is_reachable || is_needed)) continue;
-        if (each.is_drained && !is_needed) continue;
+        const bool is_needed = each.peer == request.deployer;
+        const bool is_usable =
+            each.is_reachable && !each.is_drained && !request.excluded.contains(each.peer);
+        if (each.peer == request.worker || !(is_usable || is_needed)) continue;
         usable.push_back(&each);
     }
     const auto order = [&](const Candidate* each) {
         const bool could_go_on =
             at != candidates.end() && each->can_checkpoint && covers(each->cpu, at->cpu);
         // In steps, so that a little more memory does not send generations elsewhere.
-        return std::tuple(each->peer == deployer, could_go_on, each->memory_bytes >> 30);
+        return std::tuple(each->peer == request.deployer, could_go_on,
+                          contains(request.holders, each->peer), each->memory_bytes >> 30);
     };
     std::sort(usable.begin(), usable.end(), [&](const Candidate* a, const Candidate* b) {
         const auto left = order(a);
@@ -123,7 +126,7 @@ std::vector<PeerId> choose_replicas(const PeerId& worker, const PeerId& deployer
     });
     std::vector<PeerId> chosen;
     for (const Candidate* each : usable) {
-        if (chosen.size() < count) chosen.push_back(each->peer);
+        if (chosen.size() < request.count) chosen.push_back(each->peer);
     }
     return chosen;
 }

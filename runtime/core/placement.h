@@ -62,9 +62,18 @@ struct Ranking {
 
 Ranking rank(const Request& request, const std::vector<Candidate>& candidates);
 
-/// Up to `count` peers apart from `worker` that keep its generations: the deployer first, since it
-/// decides what is true, then those that could go on with the program, then most memory.
-std::vector<PeerId> choose_replicas(const PeerId& worker, const PeerId& deployer, std::size_t count,
+struct ReplicaRequest {
+    PeerId worker;
+    PeerId deployer;
+    std::size_t count = 0;
+    std::vector<PeerId> holders;  ///< Have the last generation.
+    std::set<PeerId> excluded;    ///< Could not keep one just now.
+};
+
+/// Up to `count` peers apart from the worker that keep its generations: the deployer first, since
+/// it decides what is true, then those that could go on with the program, then those that have the
+/// last one, then most memory.
+std::vector<PeerId> choose_replicas(const ReplicaRequest& request,
                                     const std::vector<Candidate>& candidates);
 
 /// Speed that a program gets there; `is_there`: it is one of those hosted already.

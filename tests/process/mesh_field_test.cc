@@ -1,78 +1,11 @@
 // Goal: programs on a mesh of separate machines end as they do by themselves, whatever happens to
-// the machines and the network between them. Method: hosts of the test bed with a daemon each;
-// peers are killed, frozen, cut off and drained, also at random moments (the seed is printed,
-// PPDSM_TEST_SEED repeats it); what a program printed, wrote and returned is compared with a run by
-// hand.
-#include "tests/process/mesh_fixture.h"
-#include "tests/testbed/test_bed.h"
+// the machines and the network between them. Method: hosts of the test bed with a daemon each; what
+// a program printed, wrote and returned is compared with a run by hand. Harm at random moments is
+// in mesh_chaos_test.cc.
+#include "tests/process/mesh_field.h"
 
 namespace ppdsm::process_test {
 namespace {
-
-class MeshFieldTest : public MeshTest {
-protected:
-    void SetUp() override {
-        MeshTest::SetUp();
-        bed_ = std::make_unique<TestBed>(world(), environment());
-    }
-    void TearDown() override {
-        // Also those that the bed cannot reach any more.
-        where_.clear();
-        for (auto& [name, peer] : peers_) {
-            if (peer.daemon) peer.daemon->send_signal(SIGCONT);
-        }
-        bed_->heal();
-        stop_daemons();
-        bed_.reset();
-        MeshTest::TearDown();
-    }
-    std::unique_ptr<ChildProcess> start(const Arguments& argv, const fs::path& cwd,
-                                        Input input = {}) override {
-        if (where_.empty()) return MeshTest::start(argv, cwd, std::move(input));
-        return MeshTest::start(bed_->enter(where_, argv, cwd), world(), std::move(input));
-    }
-    std::string listen_address(const std::string& peer) override {
-        return bed_->address(peer) + ":7717";
-    }
-    void add_host(const std::string& name, HostOptions options = {}) {
-        directory("peer-" + name);
-        directory("work");
-        options.directories = {"peer-" + name};
-        if (name == "a") options.directories.emplace_back("work");  // Nobody else has its files.
-        bed_->add_host(name, options);
-    }
-    void start_field(const std::vector<std::string>& names = {"a", "b", "c"}) {
-        for (const std::string& name : names) {
-            add_host(name);
-            start_peer(name);
-        }
-        join_all();
-    }
-    void join_all() {
-        for (const auto& [name, peer] : peers_) {
-            if (name != "a") {
-                ASSERT_EQ(ask(name, {"join", invite("a")}).exit_code, 0);
-            }
-        }
-        wait_for_mesh(peers_.size());
-        become_user_of("a");
-    }
-    std::string state_from(const std::string& observer, const std::string& peer) {
-        for (const Json& each : list_from(observer)) {
-            if (each["name"] == peer) return each["state"];
-        }
-        return "";
-    }
-    bool all_others_say(const std::string& peer, const std::string& state) {
-        return wait_until([&] {
-            return std::ranges::all_of(peers_, [&](const auto& each) {
-                return each.first == peer || state_from(each.first, peer) == state;
-            });
-        });
-    }
-
-    std::unique_ptr<TestBed> bed_;
-};
 
 TEST_F(MeshFieldTest, ASilentPeerIsKnownDeadAndItsProgramGoesOnOnce) {
     const fs::path work = directory("work"), plain = directory("plain");
@@ -113,7 +46,7 @@ TEST_F(MeshFieldTest, ASlowAndLossyNetworkChangesNothing) {
 TEST_F(MeshFieldTest, AStarvedPeerIsNotHeldDead) {
     add_host("a");
     add_host("b");
-    add_host("slow", {.directories = {}, .hidden = {}, .cpus = 0.05});
+    add_host("slow", {.directories = {}, .hidden = {}, .cpus = 0.05, .disk_bytes = 0});
     for (const char* name : {"a", "b", "slow"}) start_peer(name);
     join_all();
     // While something else in it takes all that it gets.
@@ -141,78 +74,51 @@ TEST_F(MeshFieldTest, ALostReplicaIsReplacedAtOnce) {
                    {"sleep", "1000"}, directory("work"));
     ASSERT_EQ(worker_of("job"), "b");
     ASSERT_EQ(run_ppdsm({"checkpoint", "create", "job"}).exit_code, 0);
-    const auto replicas = [&] {
-        const Json rows = Json::parse(run_ppdsm({"ps", "--json"}).out);
-        return rows.at(0)["replicas"].get<std::vector<std::string>>();
-    };
     // The worker, the deployer and one more; a copy that fails at first is made again.
-    ASSERT_TRUE(wait_until([&] { return replicas().size() == 3; }));
-    const auto id_of = [&](const std::string& peer) {
-        return ask(peer, {"show", "--json"}).exit_code == 0
-                   ? Json::parse(ask(peer, {"show", "--json"}).out)["id"].get<std::string>()
-                   : "";
-    };
-    const std::string c = id_of("c"), d = id_of("d");
-    const bool had_c = std::ranges::count(replicas(), c) > 0;
-    kill_peer(had_c ? "c" : "d");
+    ASSERT_TRUE(wait_until([&] { return replicas_of("job").size() == 3; }));
+    const std::string lost = replicas_of("job").contains("c") ? "c" : "d";
+    kill_peer(lost);
     // Without a new generation: the last one is copied.
-    EXPECT_TRUE(wait_until([&] { return std::ranges::count(replicas(), had_c ? d : c) > 0; }));
+    EXPECT_TRUE(wait_until([&] { return replicas_of("job").contains(lost == "c" ? "d" : "c"); }));
     EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
     EXPECT_EQ(exec->wait(kDeadline).exit_code, 137);
 }
 
-// What happens to peers at random moments while a program runs.
-class MeshFieldChaos : public MeshFieldTest, public testing::WithParamInterface<int> {
-protected:
-    void harm(Rng& rng, const std::string& peer) {
-        switch (static_cast<int>(rng.fraction() * 4)) {
-            case 0:
-                kill_peer(peer);
-                start_peer(peer);
-                break;
-            case 1:
-                peers_.at(peer).daemon->send_signal(SIGSTOP);
-                pause(rng, 4);
-                peers_.at(peer).daemon->send_signal(SIGCONT);
-                break;
-            case 2:
-                bed_->partition({peer});
-                pause(rng, 4);
-                bed_->heal();
-                break;
-            default:
-                ask(peer, {"drain"});
-                pause(rng, 2);
-                ask(peer, {"undrain"});
-        }
-    }
-    /// The moment is what is random; nothing is waited for.
-    static void pause(Rng& rng, double most_seconds) {
-        wait_until([] { return false; }, Seconds(rng.fraction() * most_seconds));
-    }
-};
-
-TEST_P(MeshFieldChaos, EndsAsARunByHand) {
-    Rng rng;
-    const fs::path work = directory("work"), plain = directory("plain");
-    Arguments job = steady_job();
-    job.back().replace(job.back().find("30"), 2, "60");
-    const Outcome by_hand = run_plain(job, plain);
-    start_field();
-    const auto exec = start_exec({"--checkpoint-every", "200ms", "--name", "job"}, job, work);
-    for (int i = 0; i < 3 && !exec->has_ended(); ++i) {
-        pause(rng, 2);
-        // The submitter's machine is harmed in tests of its own.
-        harm(rng, rng.fraction() < 0.5 ? "b" : "c");
-    }
-    expect_same(by_hand, exec->wait(kDeadline), plain, work);
-    EXPECT_TRUE(wait_until([&] {
-        return std::ranges::all_of(peers_,
-                                   [&](const auto& each) { return executor_on(each.first) == 0; });
-    })) << "a copy runs on";
+TEST_F(MeshFieldTest, AFullDiskOfAReplicaSendsTheCopyElsewhere) {
+    add_host("a");
+    add_host("b");
+    constexpr std::uint64_t kDiskBytes = std::uint64_t{64} << 20;
+    for (const char* name : {"c", "d"})
+        add_host(name, {.directories = {}, .hidden = {}, .cpus = 0, .disk_bytes = kDiskBytes});
+    for (const char* name : {"a", "b", "c", "d"}) start_peer(name);
+    join_all();
+    const auto exec = start_exec(
+        {"--checkpoint-every", "1h", "--name", "job", "--on", "b", "--replicas", "2"},
+        {"sh", "-c",
+         "while ! read line; do :; done; head -c 16777216 /dev/urandom > big; sleep 1000"},
+        directory("work"), Input::open_pipe());
+    ASSERT_EQ(worker_of("job"), "b");
+    ASSERT_EQ(run_ppdsm({"checkpoint", "create", "job"}).exit_code, 0);
+    ASSERT_TRUE(wait_until([&] { return replicas_of("job").size() == 3; }));
+    const std::string full = replicas_of("job").contains("c") ? "c" : "d";
+    const std::string other = full == "c" ? "d" : "c";
+    where_ = full;
+    // Until nothing more fits.
+    const auto filler =
+        start({"sh", "-c", "cat /dev/zero > '" + (peers_.at(full).home / "filler").string() + "'"},
+              world());
+    EXPECT_NE(filler->wait(kDeadline).exit_code, 0);
+    where_ = "a";
+    exec->write_input("go\n");
+    ASSERT_TRUE(wait_until([&] { return runs_on("b", "sleep"); }));
+    ASSERT_EQ(run_ppdsm({"checkpoint", "create", "job"}).exit_code, 0);
+    EXPECT_TRUE(wait_until([&] { return replicas_of("job").contains(other); }))
+        << "the copy that did not fit was not made elsewhere";
+    EXPECT_FALSE(replicas_of("job").contains(full));
+    EXPECT_EQ(run_ppdsm({"kill", "job", "--signal", "KILL"}).exit_code, 0);
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_TRUE(contains(outcome.err, "No space left")) << outcome.err;
 }
-
-INSTANTIATE_TEST_SUITE_P(Courses, MeshFieldChaos, testing::Range(1, 5));
 
 }  // namespace
 }  // namespace ppdsm::process_test

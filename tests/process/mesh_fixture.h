@@ -152,6 +152,16 @@ protected:
     static Arguments often(const std::string& on) {
         return {"--checkpoint-every", "200ms", "--name", "job", "--on", on};
     }
+    /// Also of one whose daemon died under `exec` and has come back.
+    Outcome outcome_of(ChildProcess& exec, const std::string& vc) {
+        const Outcome outcome = exec.wait(kDeadline);
+        if (!contains(outcome.err, "the daemon is gone")) return outcome;
+        run_ppdsm({"attach", vc});  // Waits until it has ended; it may have done so before.
+        const int exit_code = run_ppdsm({"wait", vc}).exit_code;
+        Outcome logged = run_ppdsm({"logs", vc});
+        logged.exit_code = exit_code;
+        return logged;
+    }
     void expect_same(const Outcome& plain, const Outcome& outcome, const fs::path& plain_work,
                      const fs::path& work) {
         EXPECT_EQ(plain.exit_code, outcome.exit_code) << outcome.err;

@@ -263,15 +263,7 @@ protected:
             daemon->wait(kDeadline);
             start_peer(victim);
         }
-        Outcome outcome = exec->wait(kDeadline);
-        if (victim == "a" && contains(outcome.err, "the daemon is gone")) {
-            run_ppdsm({"attach", vc});  // Waits until it has ended; it may have done so before.
-            outcome.exit_code = run_ppdsm({"wait", vc}).exit_code;
-            outcome.out = run_ppdsm({"logs", vc}).out;
-        }
-        EXPECT_EQ(outcome.exit_code, by_hand.exit_code) << outcome.err;
-        EXPECT_TRUE(none(text_difference(by_hand.out, outcome.out)));
-        EXPECT_TRUE(none(tree_difference(read_tree(plain), read_tree(work))));
+        expect_same(by_hand, outcome_of(*exec, vc), plain, work);
     }
 };
 

@@ -45,8 +45,11 @@ std::string files_script(const fs::path& world, const HostOptions& options) {
         top + " /mnt/w; mount -t tmpfs tmpfs " + top + "; ";
     for (const std::string& directory : options.directories) {
         const std::string inside = quoted((world / directory).string());
-        script += "mkdir -p " + inside + "; mount --bind /mnt/w/" + quoted(directory) + " " +
-                  inside + "; ";
+        const std::string disk =
+            options.disk_bytes == 0
+                ? "--bind /mnt/w/" + quoted(directory)
+                : "-t tmpfs -o mode=0700,size=" + std::to_string(options.disk_bytes) + " tmpfs";
+        script += "mkdir -p " + inside + "; mount " + disk + " " + inside + "; ";
     }
     script += "umount /mnt/w; umount /mnt; ";
     for (const fs::path& path : options.hidden) {

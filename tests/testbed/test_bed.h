@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -22,7 +23,8 @@ struct HostOptions {
     std::vector<std::string> directories;
     /// Paths of the machine that this host has not.
     std::vector<std::filesystem::path> hidden;
-    double cpus = 0;  ///< 0: all of the machine's.
+    double cpus = 0;               ///< 0: all of the machine's.
+    std::uint64_t disk_bytes = 0;  ///< Of each directory, a disk of its own; 0: the world's.
 };
 
 class TestBed {

@@ -145,9 +145,8 @@ void HostedFiles::on_answer(const PeerId& peer, const std::shared_ptr<Round>& ro
     if (holds && (!went_back || ++round->restarts[peer] <= kMostRestarts)) {
         return bring_up_to_date(peer, round);
     }
-    round->secured.failures += mesh_.describe(peer) + ": " +
-                               (holds ? "it keeps another catalog" : holds.error().message()) +
-                               "; ";
+    const Error why = holds ? Error(Code::kUnavailable, "it keeps another catalog") : holds.error();
+    round->secured.failures.add(peer, mesh_.describe(peer), why);
     if (--round->missing == 0) round->done(std::move(round->secured));
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/peer/mesh/copy_failures.h"
 #include "runtime/peer/mesh/file_messages.h"
 #include "runtime/peer/mesh/mesh_files.h"
 #include "runtime/peer/program_files/file_broker.h"
@@ -40,7 +41,7 @@ public:
     struct Secured {
         std::uint64_t catalog_bytes = 0;
         std::vector<PeerId> peers;  ///< Of those that were asked: have all of it.
-        std::string failures;       ///< Of the others, for people.
+        CopyFailures failures;      ///< Of the others.
     };
     /// All that was shown until now. kUnavailable: the owner is gone before it was all here.
     void secure(std::vector<PeerId> peers, std::function<void(Result<Secured>)> done);

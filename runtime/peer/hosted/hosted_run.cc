@@ -249,11 +249,11 @@ void HostedRun::on_proposal(const Json& head) {
                     record = *record](const Result<HostedFiles::Secured>& secured) mutable {
                        if (!*alive) return;
                        if (!secured) return reject(token, secured.error());
-                       if (!secured->failures.empty()) {
+                       if (!secured->failures.text.empty()) {
                            log_->warn("vc={} what it was shown is not kept by {}", order_.record.id,
-                                      secured->failures);
-                           head["replicas_missing"] = bytes_to_utf8(secured->failures);
+                                      secured->failures.text);
                        }
+                       put_failures(head, secured->failures);
                        record.catalog_bytes = secured->catalog_bytes;
                        head["record"] = format_generation(record);
                        replicate(record, secured->peers, {token, {}, record.output_bytes}, head);
@@ -304,13 +304,14 @@ void HostedRun::replicate(const GenerationRecord& record, const std::vector<Peer
             fault_point("replicated");
             if (found->is_end && outcome.durable.empty()) {
                 // The deployer is away, or cannot take it: when it is back it is tried again.
-                log_->warn("vc={} its end waits: {}", order_.record.id, outcome.failures);
+                log_->warn("vc={} its end waits: {}", order_.record.id, outcome.failures.text);
                 return;
             }
             last_ = record;
             head["replicas"] = peers_to_json(outcome.durable);
-            if (!outcome.failures.empty())
-                head["replicas_missing"] = bytes_to_utf8(outcome.failures);
+            CopyFailures failures = failures_from_json(head);
+            failures.add(outcome.failures);
+            put_failures(head, failures);
             Proposal ready = std::move(*found);
             proposals_.erase(found);
             ready.head = head.dump();
@@ -453,22 +454,24 @@ void HostedRun::replace_replicas(const Json& head) {
     copying_.insert(fresh.begin(), fresh.end());
     const auto tell_replicated = [this, fresh, generation = last_->generation](
                                      const std::vector<PeerId>& replicas,
-                                     const std::string& failures) {
+                                     const CopyFailures& failures) {
         for (const PeerId& peer : fresh) copying_.erase(peer);
-        tell({{"event", "replicated"},
-              {"generation", generation},
-              {"failures", bytes_to_utf8(failures)},
-              {"replicas", peers_to_json(replicas)}});
+        Json event = {{"event", "replicated"},
+                      {"generation", generation},
+                      {"replicas", peers_to_json(replicas)}};
+        put_failures(event, failures);
+        tell(event);
     };
     files_->secure(fresh, [this, alive = alive_, last = *last_,
                            tell_replicated](const Result<HostedFiles::Secured>& secured) {
         if (!*alive) return;
-        if (!secured) return tell_replicated({}, secured.error().message());
+        if (!secured) return tell_replicated({}, {secured.error().message(), {}});
         replicas_.replicate(order_.record.id, last, secured->peers,
-                            [alive, tell_replicated,
-                             failures = secured->failures](const Replicas::Outcome& outcome) {
+                            [alive, tell_replicated, failures = secured->failures](
+                                const Replicas::Outcome& outcome) mutable {
                                 if (!*alive) return;
-                                tell_replicated(outcome.durable, failures + outcome.failures);
+                                failures.add(outcome.failures);
+                                tell_replicated(outcome.durable, failures);
                             });
     });
 }

@@ -99,7 +99,7 @@ private:
 
     struct Copies {
         std::vector<PeerId> holders;
-        std::string missing;  ///< Why others have none.
+        CopyFailures failures;  ///< Of the other replicas.
     };
 
     Deployment(Services services, VcPaths paths, VcRecord record, OwnedFd lock, CommitLog commits,
@@ -113,6 +113,7 @@ private:
     [[nodiscard]] placement::Request placement_request() const;
     [[nodiscard]] placement::Ranking rank_others(std::optional<PeerId> only) const;
     [[nodiscard]] std::vector<PeerId> choose_replicas(const PeerId& worker) const;
+    void note_unable(const std::vector<PeerId>& peers);
     void deploy(const PeerId& worker);
     Status begin_epoch(DeployOrder& order, std::uint64_t released_bytes,
                        const std::string& placement);
@@ -140,7 +141,7 @@ private:
     // Moving (deployment_move.cc).
     [[nodiscard]] Status check_move(const PeerId& target) const;
     void go_on_moving();
-    void advance_move(bool is_new, const std::string& failures);
+    void advance_move(bool is_new, const CopyFailures& failures);
     void hand_over();
     void end_move(const Status& status);
     [[nodiscard]] bool is_moved_to(const PeerId& worker) const;
@@ -174,8 +175,9 @@ private:
     /// Who has the last generation.
     std::vector<PeerId> holders_;
     std::string missing_copies_;
-    std::set<PeerId> refused_;    ///< Did not take this epoch's order.
-    std::uint32_t failures_ = 0;  ///< Of workers, since the last generation.
+    std::map<PeerId, std::int64_t> unable_until_us_;  ///< To keep its generations.
+    std::set<PeerId> refused_;                        ///< Did not take this epoch's order.
+    std::uint32_t failures_ = 0;                      ///< Of workers, since the last generation.
     std::uint64_t released_bytes_ = 0;
     std::uint64_t sent_input_bytes_ = 0;
     std::uint64_t taken_input_bytes_ = 0;

@@ -81,16 +81,16 @@ void Deployment::go_on_moving() {
 void Deployment::ask_checkpoint() { command({{"do", "checkpoint"}, {"token", next_token_++}}); }
 
 /// A generation has come true (`is_new`), or copies of the last one have been made.
-void Deployment::advance_move(bool is_new, const std::string& failures) {
+void Deployment::advance_move(bool is_new, const CopyFailures& failures) {
     if (move_->is_handed_over) return;
     if (contains(holders_, move_->target)) {
         // The first was all of the program; what has changed since then is little.
         if (move_->has_copy && is_new) return hand_over();
         if (std::exchange(move_->has_copy, true)) return;
     } else if (++move_->rounds > kMaxRounds) {
-        return end_move(
-            fail(Code::kUnavailable,
-                 "that peer got no copy" + (failures.empty() ? failures : ": " + failures)));
+        return end_move(fail(Code::kUnavailable,
+                             "that peer got no copy" +
+                                 (failures.text.empty() ? failures.text : ": " + failures.text)));
     }
     ask_checkpoint();
 }

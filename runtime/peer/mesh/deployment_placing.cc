@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dsm/base/byte_text.h"
+#include "dsm/base/wall_clock.h"
 #include "dsm/wire/codec.h"
 #include "messages_generated.h"
 #include "runtime/peer/fault_point.h"
@@ -21,6 +22,8 @@ namespace {
 
 constexpr std::uint64_t kRetryMs = 1'000;
 constexpr std::uint64_t kGraceMs = 5'000;
+/// Until a peer that had no room for a generation is asked to keep one again.
+constexpr std::int64_t kUnableUs = std::int64_t{60} * 1'000'000;
 
 }  // namespace
 
@@ -101,8 +104,18 @@ placement::Request Deployment::placement_request() const {
 
 std::vector<PeerId> Deployment::choose_replicas(const PeerId& worker) const {
     if (record_.checkpoint_every_ms < 0) return {};
-    return placement::choose_replicas(worker, services_.mesh.self().id, record_.replicas,
-                                      services_.survey());
+    placement::ReplicaRequest request{
+        worker, services_.mesh.self().id, record_.replicas, holders_, {}};
+    for (const auto& [peer, until_us] : unable_until_us_) {
+        if (monotonic_now_us() < until_us) request.excluded.insert(peer);
+    }
+    return placement::choose_replicas(request, services_.survey());
+}
+
+/// Others are chosen in their place.
+void Deployment::note_unable(const std::vector<PeerId>& peers) {
+    for (const PeerId& peer : peers) unable_until_us_[peer] = monotonic_now_us() + kUnableUs;
+    if (!peers.empty() && phase_ == Phase::kRunning) update_replicas();
 }
 
 /// In a job: a new epoch begins from the last generation, and with it the worker's name is written

@@ -83,8 +83,7 @@ void Deployment::on_proposal(const Json& head) {
     if (record->output_bytes > output_.size_bytes()) {
         return answer(token, fail(Code::kUnavailable, "its output has not come"));
     }
-    Copies copies{peers_from_json(head.value("replicas", Json::array())),
-                  utf8_to_bytes(head.value("replicas_missing", ""))};
+    Copies copies{peers_from_json(head.value("replicas", Json::array())), failures_from_json(head)};
     copies.holders.push_back(*worker_);
     auto at_home = std::make_shared<Status>();
     const bool is_wanted_home =
@@ -131,8 +130,8 @@ void Deployment::on_committed(const GenerationRecord& record, const Copies& copi
         if (each.peer == holders_.back()) made_on_ = each.cpu;
     }
     note_placement();
-    if (copies.missing != missing_copies_) {
-        missing_copies_ = copies.missing;
+    if (copies.failures.text != missing_copies_) {
+        missing_copies_ = copies.failures.text;
         if (!missing_copies_.empty()) {
             say(fmt::format("generation {} has {} of {} copies elsewhere: {}", record.generation,
                             holders_.size() - 1, replicas_.size(), missing_copies_));
@@ -142,7 +141,8 @@ void Deployment::on_committed(const GenerationRecord& record, const Copies& copi
     notify([&](RunObserver& observer) { observer.on_committed(record); });
     release(record.output_bytes);
     for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
-    if (move_) advance_move(true, copies.missing);
+    note_unable(copies.failures.unable);
+    if (move_) advance_move(true, copies.failures);
 }
 
 void Deployment::on_unprotected(const Json& head) {
@@ -291,7 +291,9 @@ void Deployment::on_progress(const std::string& event, const Json& head, ByteVie
             if (!contains(holders_, peer)) holders_.push_back(peer);
         }
         note_placement();
-        if (move_) advance_move(false, utf8_to_bytes(head.value("failures", "")));
+        const CopyFailures failures = failures_from_json(head);
+        note_unable(failures.unable);
+        if (move_) advance_move(false, failures);
     }
 }
 

@@ -255,8 +255,7 @@ void Replicas::replicate(const std::string& vc, const GenerationRecord& record,
         if (status) {
             round->outcome.durable.push_back(peer);
         } else {
-            round->outcome.failures +=
-                impl_->mesh.describe(peer) + ": " + status.error().message() + "; ";
+            round->outcome.failures.add(peer, impl_->mesh.describe(peer), status.error());
         }
         if (--round->missing == 0) round->done(round->outcome);
     };

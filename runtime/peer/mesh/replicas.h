@@ -11,6 +11,7 @@
 
 #include "runtime/peer/commit_log.h"
 #include "runtime/peer/home.h"
+#include "runtime/peer/mesh/copy_failures.h"
 #include "runtime/peer/mesh/mesh.h"
 
 namespace ppdsm {
@@ -24,7 +25,7 @@ public:
 
     struct Outcome {
         std::vector<PeerId> durable;  ///< They have it, for good.
-        std::string failures;         ///< Why others have not.
+        CopyFailures failures;        ///< Of the others.
     };
     /// Offers a generation that is here to each of `peers`; `done` when all have answered.
     void replicate(const std::string& vc, const GenerationRecord& record,

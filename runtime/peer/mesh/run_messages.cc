@@ -57,4 +57,15 @@ std::vector<PeerId> peers_from_json(const Json& list) {
     return peers;
 }
 
+void put_failures(Json& head, const CopyFailures& failures) {
+    if (failures.text.empty()) return;
+    head["failures"] = bytes_to_utf8(failures.text);
+    head["unable"] = peers_to_json(failures.unable);
+}
+
+CopyFailures failures_from_json(const Json& head) {
+    return {utf8_to_bytes(head.value("failures", "")),
+            peers_from_json(head.value("unable", Json::array()))};
+}
+
 }  // namespace ppdsm

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/peer/mesh/copy_failures.h"
 #include "runtime/peer/mesh/mesh.h"
 
 namespace ppdsm {
@@ -28,5 +29,8 @@ void send_event(Mesh& mesh, const PeerId& deployer, const Incarnation& from, std
 /// Peers as a list in such a message; what is no id is left out.
 nlohmann::json peers_to_json(const std::vector<PeerId>& peers);
 std::vector<PeerId> peers_from_json(const nlohmann::json& list);
+/// As members of an event; none when there are none.
+void put_failures(nlohmann::json& head, const CopyFailures& failures);
+CopyFailures failures_from_json(const nlohmann::json& head);
 
 }  // namespace ppdsm

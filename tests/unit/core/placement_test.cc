@@ -101,10 +101,23 @@ TEST(Placement, ReplicasAreTheDeployerAndThoseThatCouldGoOn) {
     peers[2].memory_bytes = std::uint64_t{16} << 30;
     peers[3].is_drained = true;
     peers[4].is_drained = true;  // The deployer decides what is true, whatever its owner wants.
-    EXPECT_EQ(choose_replicas(peer(1), peer(5), 2, peers), (std::vector{peer(5), peer(3)}));
-    EXPECT_EQ(choose_replicas(peer(1), peer(5), 9, peers),
-              (std::vector{peer(5), peer(3), peer(2)}));
-    EXPECT_TRUE(choose_replicas(peer(1), peer(1), 2, {candidate(1, 1)}).empty());
+    ReplicaRequest request{peer(1), peer(5), 2, {}, {}};
+    EXPECT_EQ(choose_replicas(request, peers), (std::vector{peer(5), peer(3)}));
+    request.count = 9;
+    EXPECT_EQ(choose_replicas(request, peers), (std::vector{peer(5), peer(3), peer(2)}));
+    request.deployer = peer(1);
+    EXPECT_TRUE(choose_replicas(request, {candidate(1, 1)}).empty());
+}
+
+TEST(Placement, AReplicaStaysOneUnlessItCannotKeepTheGeneration) {
+    std::vector<Candidate> peers = {candidate(1, 1), candidate(2, 1), candidate(3, 1)};
+    peers[1].memory_bytes = std::uint64_t{64} << 30;
+    ReplicaRequest request{peer(1), peer(1), 1, {}, {}};
+    EXPECT_EQ(choose_replicas(request, peers), std::vector{peer(2)});
+    request.holders = {peer(1), peer(3)};
+    EXPECT_EQ(choose_replicas(request, peers), std::vector{peer(3)});
+    request.excluded = {peer(3)};
+    EXPECT_EQ(choose_replicas(request, peers), std::vector{peer(2)});
 }
 
 TEST(Placement, OneSelfIsNoneOfTheOthers) {
