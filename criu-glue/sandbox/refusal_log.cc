@@ -1,6 +1,7 @@
 #include "criu-glue/sandbox/refusal_log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <fstream>
@@ -16,6 +17,7 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr const char* kNotExposedKey = "not_exposed";
+constexpr const char* kAbsentKey = "absent";
 constexpr const char* kWriteKey = "refused_write";
 constexpr const char* kUnfetchedKey = "unfetched";
 constexpr const char* kWhyKey = "why";
@@ -24,6 +26,7 @@ constexpr const char* kMoreKey = "more";
 const char* key_of(RefusalLog::Kind kind) {
     switch (kind) {
         case RefusalLog::Kind::kNotExposed: return kNotExposedKey;
+        case RefusalLog::Kind::kAbsent: return kAbsentKey;
         case RefusalLog::Kind::kWrite: return kWriteKey;
         case RefusalLog::Kind::kUnfetched: return kUnfetchedKey;
     }
@@ -38,9 +41,15 @@ public:
         if (entry.contains(kMoreKey)) refusals_.more = true;
         take_path(entry, kWriteKey, writes_, refusals_.writes);
         take_path(entry, kNotExposedKey, not_exposed_, refusals_.not_exposed);
+        take_path(entry, kAbsentKey, absent_, absent_paths_);
         take_unfetched(entry);
     }
     Refusals result() {
+        for (std::string& path : absent_paths_) {
+            struct stat info{};
+            if (::lstat(path.c_str(), &info) != 0 || not_exposed_.contains(path)) continue;
+            refusals_.not_exposed.push_back(std::move(path));
+        }
         std::erase_if(refusals_.not_exposed,
                       [this](const std::string& path) { return writes_.contains(path); });
         return std::move(refusals_);
@@ -79,6 +88,8 @@ private:
     std::set<std::pair<std::string, std::string>> unfetched_;
     std::set<std::string> writes_;
     std::set<std::string> not_exposed_;
+    std::set<std::string> absent_;
+    std::vector<std::string> absent_paths_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 // Every incarnation appends to the same file. Names only serve their reader: nothing is synced, and
 // a full disk costs names, not the run.
 //   {"not_exposed": PATH}   exists at home, is not in the sandbox
+//   {"absent": PATH}        is not in the sandbox; home, on another machine, could not be asked
 //   {"refused_write": PATH} would have been written outside the writable places
 //   {"unfetched": PATH, "why": TEXT} is shown, but could not be had from its owner
 //   {"more": true}          the bound was reached; what came after is not named
@@ -37,7 +38,7 @@ struct Refusals {
 /// The writer of one incarnation.
 class RefusalLog {
 public:
-    enum class Kind { kNotExposed, kWrite, kUnfetched };
+    enum class Kind { kNotExposed, kAbsent, kWrite, kUnfetched };
     /// Paths that one incarnation names.
     static constexpr std::size_t kMostPaths = 10'000;
 
@@ -56,8 +57,9 @@ private:
     std::set<std::tuple<Kind, std::string, std::string>> noted_;
 };
 
-/// Without duplicates. A file that is not there names nothing; lines that a death or a full disk
-/// cut short are passed over. A path that was to be written is not named as missing besides.
+/// Without duplicates, at home: of the absent paths those count that exist there. A file that is
+/// not there names nothing; lines that a death or a full disk cut short are passed over. A path
+/// that was to be written is not named as missing besides.
 Refusals read_refusals(const std::filesystem::path& path);
 
 }  // namespace ppdsm

@@ -75,6 +75,8 @@ void look_up(fuse_req_t request, fuse_ino_t parent, const char* name) {
         entry.attr = node.info;
     } else if (node.kind == RootNode::Kind::kHidden) {
         server.note(RefusalLog::Kind::kNotExposed, path);
+    } else if (node.kind == RootNode::Kind::kUnknown) {
+        server.note(RefusalLog::Kind::kAbsent, path);
     }
     fuse_reply_entry(request, &entry);
 }

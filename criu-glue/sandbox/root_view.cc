@@ -32,7 +32,9 @@ RootNode RootView::find(const std::string& path) const {
         node.kind = RootNode::Kind::kOwn;
     } else {
         struct stat at_home{};
-        if (is_nameless(path) || ::lstat((sources_.home + path).c_str(), &at_home) != 0) return {};
+        if (is_nameless(path)) return {};
+        if (!sources_.home) return {RootNode::Kind::kUnknown, {}};
+        if (::lstat((*sources_.home + path).c_str(), &at_home) != 0) return {};
         if (!S_ISDIR(at_home.st_mode)) return {RootNode::Kind::kHidden, {}};
         node = {RootNode::Kind::kPhantom, {}};
         node.info.st_mode = kPhantomMode;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,6 +22,7 @@ namespace ppdsm {
 struct RootNode {
     enum class Kind : std::uint8_t {
         kAbsent,   ///< Neither in the skeleton nor at home; or not the owner's to expose.
+        kUnknown,  ///< Not in the skeleton, and home cannot be asked.
         kOwn,      ///< The skeleton's.
         kPhantom,  ///< A directory at home, to pass through.
         kHidden,   ///< Anything else at home: to the program it does not exist.
@@ -39,7 +41,8 @@ struct RootSources {
     /// Target and source of directories that an overlay shows above the root's at the same place:
     /// what both have is joined, and its listing asked of both.
     std::vector<std::pair<std::string, std::string>> unions;
-    std::string home;  ///< The directory that is "/" at home, for tests.
+    /// The directory that is "/" at home; none: home is on another machine.
+    std::optional<std::string> home = "";
 };
 
 class RootView {

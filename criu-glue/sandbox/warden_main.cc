@@ -119,12 +119,10 @@ void follow_run(SandboxSpec& spec) {
     }
 }
 
-constexpr const char* kNoHome = "/run/ppdsm/no-home";
-
 RootSources root_sources(const SandboxSpec& spec) {
-    RootSources sources{spec.skeleton, spec.private_paths, {}, {}};
-    // What this host has is not home's: a directory that is not there hides all of it.
-    if (!spec.file_roots.empty()) sources.home = kNoHome;
+    RootSources sources{spec.skeleton, spec.private_paths, {}};
+    // What this host has is not home's.
+    if (!spec.file_roots.empty()) sources.home.reset();
     for (const SandboxMount& mount : spec.mounts) {
         if (mount.kind == SandboxMount::Kind::kUnion) {
             sources.unions.emplace_back(mount.target, mount.source);

@@ -74,6 +74,18 @@ TEST_F(MeshFilesTest, WhatAHostHasAtTheSamePathIsNotShown) {
     EXPECT_TRUE(contains(outcome.err, "No such file")) << outcome.err;
 }
 
+TEST_F(MeshFilesTest, WhatWasNotExposedIsNamed) {
+    const fs::path data = directory("data");
+    write_text(data / "table", "1 2 3\n");
+    start_mesh();
+    const Outcome outcome =
+        run_exec({"--on", "b"}, {"cat", data / "table", "/srv-of-nobody/file"}, work_);
+    EXPECT_EQ(outcome.exit_code, 1);
+    // The first directory on the way that the peer does not show.
+    EXPECT_TRUE(contains(outcome.err, "--expose")) << outcome.err;
+    EXPECT_FALSE(contains(outcome.err, "--expose /srv-of-nobody")) << outcome.err;
+}
+
 TEST_F(MeshFilesTest, PythonRunsWhereItsLibraryIsNot) {
     if (!fs::exists("/usr/bin/python3")) GTEST_SKIP() << "no /usr/bin/python3";
     hide_python();

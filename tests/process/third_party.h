@@ -15,6 +15,7 @@ struct ThirdParty {
     std::vector<std::string> commands;  ///< What the machine must have.
     Arguments argv;
     std::function<void(const fs::path&)> prepare;
+    bool compares_inodes = false;  ///< Its files' inode numbers are part of its state.
 };
 const std::vector<ThirdParty>& third_parties();
 

@@ -232,6 +232,8 @@ void Deployment::lose_worker(const std::string& why) {
     }
     std::erase(holders_, *worker_);
     if (known_to_live) holders_.push_back(*worker_);
+    // One that was only frozen reads it when it goes on, if its link holds.
+    fence(services_.mesh, *worker_, incarnation(), "it was given up: " + why);
     worker_.reset();
     // A commit under way ends first: it decides from where on.
     job([]() -> Status { return {}; }, [this](const Status&) { place(); });

@@ -48,6 +48,11 @@ TEST_F(RefusalLogTest, IncarnationsAreReadAsOne) {
     EXPECT_FALSE(refusals.more);
 }
 
+TEST_F(RefusalLogTest, OfWhatWasAbsentElsewhereThatIsNamedWhichHomeHas) {
+    write({{Kind::kAbsent, "/nowhere"}, {Kind::kAbsent, log()}, {Kind::kNotExposed, "/a"}});
+    EXPECT_EQ(read_refusals(log()).not_exposed, (Paths{"/a", log()}));
+}
+
 TEST_F(RefusalLogTest, WhatWasToBeWrittenIsNotMissingBesides) {
     write({{Kind::kNotExposed, "/a"}, {Kind::kWrite, "/a"}});
     const Refusals refusals = read_refusals(log());
