@@ -88,6 +88,8 @@ public:
     LinkListener(const LinkListener&) = delete;
     LinkListener& operator=(const LinkListener&) = delete;
     [[nodiscard]] std::uint16_t port() const;
+    /// Of connections that did not come to be links: from where, and why.
+    void watch_refusals(std::function<void(const std::string& host, const Error& why)> watcher);
     /// Connections refused so far, and why the last one was.
     [[nodiscard]] std::uint64_t refusals() const;
     [[nodiscard]] const std::string& last_refusal() const;

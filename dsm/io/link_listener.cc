@@ -34,6 +34,7 @@ struct LinkListener::Impl {
     std::uint16_t port = 0;
     std::uint64_t refusals = 0;
     std::string last_refusal;
+    std::function<void(const std::string& host, const Error& why)> on_refusal;
     std::list<std::shared_ptr<Link::Connection>> unknown;  ///< Oldest first.
 };
 
@@ -57,6 +58,7 @@ void LinkListener::Impl::accept(int status) {
 void LinkListener::Impl::forget(const Link::Connection* connection, const Error& why) {
     ++refusals;
     last_refusal = why.message();
+    if (on_refusal) on_refusal(connection->remote_host(), why);
     std::erase_if(unknown, [&](const auto& each) { return each.get() == connection; });
 }
 
@@ -74,6 +76,11 @@ LinkListener::LinkListener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 
 LinkListener::~LinkListener() {
     for (const auto& connection : impl_->unknown) connection->abandon();
+}
+
+void LinkListener::watch_refusals(
+    std::function<void(const std::string& host, const Error& why)> watcher) {
+    impl_->on_refusal = std::move(watcher);
 }
 
 std::uint16_t LinkListener::port() const { return impl_->port; }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/core/membership_order.h"
+
 namespace ppdsm {
 
 using namespace membership;
@@ -11,28 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxFavours = 256;
 constexpr std::int64_t kForgetUs = std::int64_t{24} * 3600 * 1'000'000;
-
-/// What is worse overrules what is better, said of the same incarnation.
-int severity(MemberState state) {
-    switch (state) {
-        case MemberState::kAlive: return 0;
-        case MemberState::kSuspect: return 1;
-        case MemberState::kDead: return 2;
-        case MemberState::kLeft: return 3;
-    }
-    return 0;
-}
-
-bool overrules(const Member& said, const Member& known) {
-    if (said.instance != known.instance) return said.instance > known.instance;
-    if (known.state == MemberState::kLeft) return false;
-    if (said.incarnation != known.incarnation) return said.incarnation > known.incarnation;
-    return severity(said.state) > severity(known.state);
-}
-
-bool is_up(MemberState state) {
-    return state == MemberState::kAlive || state == MemberState::kSuspect;
-}
 
 }  // namespace
 
@@ -61,12 +41,6 @@ const Member* Membership::find(const PeerId& id) const {
     return found == entries_.end() ? nullptr : &found->second.member;
 }
 
-std::size_t Membership::count_alive() const {
-    return static_cast<std::size_t>(std::count_if(entries_.begin(), entries_.end(), [](auto& each) {
-        return is_up(each.second.member.state);
-    }));
-}
-
 std::int64_t Membership::stretched(std::int64_t time_us) const {
     return time_us * (1 + static_cast<std::int64_t>(health_));
 }
@@ -88,8 +62,8 @@ void Membership::plan_tick(std::int64_t now_us) {
     for (const auto& [sequence, favour] : favours_) {
         if (!favour.nacked) next = std::min(next, favour.nack_at_us);
     }
-    for (const auto& [id, entry] : entries_) {
-        if (entry.member.state != MemberState::kSuspect) continue;
+    for (const PeerId& id : suspects_) {
+        const Entry& entry = entries_.at(id);
         next = std::min(next, entry.suspect_since_us + suspicion_us(entry));
     }
     next_tick_us_ = std::max(next, now_us + 1'000);
@@ -110,9 +84,8 @@ void Membership::on(std::int64_t now_us, const Tick&, Effects& effects) {
         if (entry.linked && is_up(entry.member.state)) linked.push_back(id);
     }
     if (linked.empty()) return;
-    GossipMessage sync{GossipMessage::Kind::kSync, 0, {}, {self_}};
-    for (const auto& [id, entry] : entries_) sync.members.push_back(entry.member);
-    effects.emplace_back(Send{linked[random_.next() % linked.size()], std::move(sync)});
+    effects.emplace_back(Send{linked[random_.next() % linked.size()],
+                              {GossipMessage::Kind::kDigest, digest(), {}, {}}});
 }
 
 /// A tick that comes late says that we did not run: answers may lie unread, and others seem slow
@@ -126,9 +99,7 @@ void Membership::excuse_stall(std::int64_t late_us) {
         probe_->indirect_at_us += excused_us;
         probe_->ends_us += excused_us;
     }
-    for (auto& [id, entry] : entries_) {
-        if (entry.member.state == MemberState::kSuspect) entry.suspect_since_us += excused_us;
-    }
+    for (const PeerId& id : suspects_) entries_.at(id).suspect_since_us += excused_us;
 }
 
 // Probing.
@@ -209,9 +180,8 @@ void Membership::watch_favours(std::int64_t now_us, Effects& effects) {
 
 /// From the longest to the shortest, the more independent accusers there are.
 std::int64_t Membership::suspicion_us(const Entry& entry) const {
-    const std::size_t others = count_alive();
-    const double wanted =
-        std::min<double>(settings_.confirmations, others > 1 ? static_cast<double>(others - 1) : 0);
+    const double wanted = std::min<double>(settings_.confirmations,
+                                           up_count_ > 1 ? static_cast<double>(up_count_ - 1) : 0);
     const double have = entry.accusers.empty() ? 0 : static_cast<double>(entry.accusers.size() - 1);
     const double part = wanted <= 0 ? 1 : std::min(1.0, std::log(have + 1) / std::log(wanted + 1));
     const auto span = static_cast<double>(settings_.suspicion_max_us - settings_.suspicion_min_us);
@@ -231,8 +201,7 @@ void Membership::accuse(std::int64_t now_us, Entry& entry, const PeerId& accuser
     // An accuser more is news, as long as more are wanted.
     if (entry.accusers.insert(accuser).second &&
         entry.accusers.size() <= settings_.confirmations + 1) {
-        entry.told = 0;
-        entry.has_news = true;
+        make_news(entry);
     }
 }
 
@@ -247,8 +216,8 @@ void Membership::doubt(std::int64_t now_us, Entry& entry, const PeerId& from, co
 }
 
 void Membership::watch_suspects(std::int64_t now_us, Effects& effects) {
-    for (auto& [id, entry] : entries_) {
-        if (entry.member.state != MemberState::kSuspect) continue;
+    for (const PeerId& id : std::set(suspects_)) {
+        Entry& entry = entries_.at(id);
         if (now_us >= entry.suspect_since_us + suspicion_us(entry)) {
             bury(now_us, entry, "did not answer in time", effects);
         }
@@ -268,9 +237,21 @@ void Membership::change(std::int64_t now_us, Entry& entry, Member now, const std
     if (!is_up(now.state)) entry.died_us = now_us;
     if (now.state != MemberState::kSuspect) entry.accusers.clear();
     entry.member = std::move(now);
-    entry.told = 0;
-    entry.has_news = true;
+    up_count_ += is_up(entry.member.state) ? 1 : 0;
+    up_count_ -= is_up(before) ? 1 : 0;
+    if (entry.member.state == MemberState::kSuspect) {
+        suspects_.insert(entry.member.id);
+    } else {
+        suspects_.erase(entry.member.id);
+    }
+    make_news(entry);
     effects.emplace_back(Changed{entry.member, before, why});
+}
+
+void Membership::make_news(Entry& entry) {
+    news_.erase({entry.told, entry.member.id});
+    entry.told = 0;
+    news_.emplace(0, entry.member.id);
 }
 
 /// Members that were cut off are called now and then, so that a healed mesh finds together.
@@ -281,6 +262,7 @@ void Membership::revive(std::int64_t now_us, Effects& effects) {
         const Entry& entry = each->second;
         const bool gone = !is_up(entry.member.state);
         if (gone && now_us - entry.died_us > kForgetUs) {
+            news_.erase({entry.told, each->first});
             each = entries_.erase(each);
             continue;
         }
@@ -337,17 +319,22 @@ void Membership::on(std::int64_t now_us, const Received& event, Effects& effects
                                   false};
             return send(message.target, {Kind::kPing, sequence, message.target, {}}, effects);
         }
-        case Kind::kSync: {
-            GossipMessage answer{Kind::kNews, 0, {}, {self_}};
-            for (const auto& [id, entry] : entries_) answer.members.push_back(entry.member);
-            effects.emplace_back(Send{event.from, std::move(answer)});
+        case Kind::kDigest:
+            if (message.sequence != digest()) send_versions(event.from, effects);
             return;
-        }
+        case Kind::kVersions: return on_versions(event.from, message, effects);
+        case Kind::kWant: return on_want(event.from, message, effects);
         case Kind::kNews: return;
     }
 }
 
 void Membership::learn_of_self(const Member& said, Effects& effects) {
+    if (said.instance > self_.instance && !is_up(said.state)) {
+        // Of one with our key that is no more: a copy of our home, or we are a copy of an earlier
+        // one. Only a greater instance is listened to.
+        self_.instance = said.instance + 1;
+        return tell_everyone(nullptr, effects);
+    }
     if (said.instance != self_.instance || said.state == MemberState::kAlive) return;
     if (said.incarnation < self_.incarnation) return;
     // We are well: say so louder than what is said of us. That it was said is our fault, too.
@@ -366,7 +353,8 @@ void Membership::learn(std::int64_t now_us, const PeerId& from, const Member& sa
         Entry& entry = entries_[said.id];
         entry.member = said;
         entry.member.state = MemberState::kAlive;  // Our own suspicion begins with our own probe.
-        entry.has_news = true;
+        ++up_count_;
+        make_news(entry);
         effects.emplace_back(Changed{entry.member, std::nullopt, "joined"});
         effects.emplace_back(Connect{said.id});
         return;
@@ -376,8 +364,7 @@ void Membership::learn(std::int64_t now_us, const PeerId& from, const Member& sa
         said.advert_version > entry.member.advert_version) {
         entry.member.advert_version = said.advert_version;
         entry.member.advert = said.advert;
-        entry.told = 0;
-        entry.has_news = true;
+        make_news(entry);
         effects.emplace_back(Changed{entry.member, entry.member.state, "advert"});
     }
     const bool same =
@@ -430,31 +417,39 @@ std::vector<Member> Membership::pick_news(const PeerId& to) {
         it != entries_.end() && it->second.member.state != MemberState::kAlive) {
         news.push_back(it->second.member);
     }
-    std::vector<Entry*> fresh;
-    for (auto& [id, entry] : entries_) {
-        if (!entry.has_news || id == to) continue;
-        if (entry.told >= limit) {
-            entry.has_news = false;
-            continue;
-        }
-        fresh.push_back(&entry);
+    std::vector<Entry*> told;
+    std::size_t size_bytes = 0;
+    for (const auto& [times, id] : news_) {
+        if (times >= limit || news.size() >= settings_.news_members) break;
+        if (id == to) continue;
+        Entry& entry = entries_.at(id);
+        size_bytes += approximate_bytes(entry.member);
+        if (size_bytes > settings_.page_bytes) break;
+        news.push_back(entry.member);
+        told.push_back(&entry);
     }
-    std::sort(fresh.begin(), fresh.end(), [](const Entry* a, const Entry* b) {
-        return a->told != b->told ? a->told < b->told : a->member.id < b->member.id;
-    });
-    for (Entry* entry : fresh) {
-        if (news.size() >= settings_.news_members) break;
-        ++entry->told;
-        news.push_back(entry->member);
+    for (Entry* entry : told) {
+        news_.erase({entry->told, entry->member.id});
+        if (++entry->told < limit) news_.emplace(entry->told, entry->member.id);
     }
     return news;
 }
 
-/// At once; `entry` null: of ourselves.
+/// At once; `entry` null: of ourselves. In a large mesh the deaths of others, which many tell, go
+/// to some, and by gossip to the rest.
 void Membership::tell_everyone(Entry* entry, Effects& effects) {
     const Member& member = entry == nullptr ? self_ : entry->member;
+    std::vector<PeerId> linked;
     for (const auto& [id, each] : entries_) {
-        if (!each.linked) continue;
+        if (each.linked) linked.push_back(id);
+    }
+    if (entry != nullptr && linked.size() > settings_.told_at_once) {
+        for (std::size_t i = 0; i < settings_.told_at_once; ++i) {
+            std::swap(linked[i], linked[i + random_.next() % (linked.size() - i)]);
+        }
+        linked.resize(settings_.told_at_once);
+    }
+    for (const PeerId& id : linked) {
         effects.emplace_back(Send{id, {GossipMessage::Kind::kNews, 0, {}, {member}}});
     }
 }
@@ -468,15 +463,24 @@ void Membership::on(std::int64_t now_us, const LinkOpened& event, Effects& effec
     if (found == entries_.end()) return;
     Entry& entry = found->second;
     entry.linked = true;
-    GossipMessage sync{GossipMessage::Kind::kSync, 0, {}, {self_}};
-    for (const auto& [id, each] : entries_) sync.members.push_back(each.member);
-    effects.emplace_back(Send{event.member.id, std::move(sync)});
+    GossipMessage news{GossipMessage::Kind::kNews, 0, {}, {self_}};
+    const bool was_apart = entry.member.state != MemberState::kAlive;
+    if (was_apart) news.members.push_back(entry.member);  // It refutes that.
+    effects.emplace_back(Send{event.member.id, std::move(news)});
+    if (was_apart) {
+        // From beyond a partition, perhaps: what else is known there?
+        effects.emplace_back(
+            Send{event.member.id, {GossipMessage::Kind::kDigest, digest(), {}, {}}});
+    } else if (!introducer_) {
+        ask_for_all(effects);
+    }
 }
 
 void Membership::on(std::int64_t /*now_us*/, const LinkClosed& event, Effects& effects) {
     const auto found = entries_.find(event.peer);
     if (found == entries_.end()) return;
     found->second.linked = false;
+    if (introducer_ == event.peer) ask_for_all(effects);
     // What the connecting finds out is told by ConnectRefused or LinkOpened; or nothing comes.
     if (!left_ && is_up(found->second.member.state)) effects.emplace_back(Connect{event.peer});
     probe_order_.push_front(event.peer);

@@ -37,6 +37,15 @@ struct Member {
     Bytes advert;  ///< What it says of itself, opaque here; at most kMaxAdvertBytes.
 };
 
+/// Which of two records of a member is the later one.
+struct MemberVersion {
+    PeerId id;
+    std::uint64_t instance = 0;
+    std::uint64_t incarnation = 0;
+    MemberState state = MemberState::kAlive;
+    std::uint64_t advert_version = 0;
+};
+
 inline constexpr std::size_t kMaxAdvertBytes = 4096;
 inline constexpr std::size_t kMaxMembers = 4096;
 
@@ -47,12 +56,15 @@ struct GossipMessage {
         kPingRequest,  ///< Ping `target` for me; answer with its kAck, or with kNack in time.
         kNack,         ///< It has not answered me either, but I am well.
         kNews,         ///< Only members.
-        kSync,         ///< All members I know; answer with kNews of all you know.
+        kDigest,       ///< `sequence`: of all that I hold alive. Is yours another: kVersions.
+        kVersions,     ///< A page of what I know, by id; what is later at either side travels.
+        kWant,         ///< Answer with kNews of those in `versions`.
     };
     Kind kind = Kind::kNews;
-    std::uint64_t sequence = 0;
-    PeerId target;
+    std::uint64_t sequence = 0;  ///< Of kVersions: 1 on the last page.
+    PeerId target;               ///< Of kVersions: the page begins behind it.
     std::vector<Member> members;
+    std::vector<MemberVersion> versions = {};
 };
 
 struct MembershipSettings {
@@ -61,14 +73,17 @@ struct MembershipSettings {
     std::int64_t indirect_timeout_us = 200'000;
     std::int64_t suspicion_min_us = 700'000;  ///< With enough independent confirmations.
     std::int64_t suspicion_max_us = 900'000;
-    std::int64_t sync_period_us = 15'000'000;
+    std::int64_t sync_period_us = 15'000'000;   ///< Digests are compared with somebody.
     std::int64_t revive_period_us = 3'000'000;  ///< Dead ones are called again.
     std::int64_t hearsay_us = 150'000;          ///< To refute what we have not seen ourselves.
     std::int64_t stall_us = 30'000;             ///< Of our own; see excuse_stall.
     unsigned indirect_probes = 3;
     unsigned confirmations = 3;
-    unsigned retransmit_factor = 4;  ///< Times log10 of the number of members.
-    std::size_t news_members = 24;   ///< Piggybacked at most.
+    unsigned retransmit_factor = 4;     ///< Times log10 of the number of members.
+    std::size_t news_members = 24;      ///< Piggybacked at most.
+    std::size_t told_at_once = 32;      ///< Of a death that we found out.
+    std::size_t page_bytes = 64 << 10;  ///< Of members in one message, about.
+    std::size_t page_versions = 512;
     unsigned max_health = 3;
 };
 
@@ -139,7 +154,6 @@ private:
         std::set<PeerId> accusers;
         std::int64_t died_us = 0;
         unsigned told = 0;  ///< How often its news was sent; see retransmit_factor.
-        bool has_news = false;
     };
     struct Probe {
         PeerId target;
@@ -181,12 +195,22 @@ private:
     void watch_suspects(std::int64_t now_us, Effects& effects);
     void watch_favours(std::int64_t now_us, Effects& effects);
     void revive(std::int64_t now_us, Effects& effects);
+    // Comparing what two members know (membership_sync.cc).
+    [[nodiscard]] std::uint64_t digest() const;
+    void ask_for_all(Effects& effects);
+    void send_versions(const PeerId& to, Effects& effects) const;
+    void on_versions(const PeerId& from, const GossipMessage& page, Effects& effects) const;
+    void on_want(const PeerId& from, const GossipMessage& wanted, Effects& effects) const;
+    void send_members(const PeerId& to, const std::vector<const Member*>& members,
+                      Effects& effects) const;
+    [[nodiscard]] std::vector<const Member*> all_by_id() const;
+
     void send(const PeerId& to, GossipMessage message, Effects& effects);
+    void make_news(Entry& entry);
     void tell_everyone(Entry* entry, Effects& effects);
     std::vector<Member> pick_news(const PeerId& to);
     [[nodiscard]] std::int64_t suspicion_us(const Entry& entry) const;
     [[nodiscard]] std::int64_t stretched(std::int64_t time_us) const;
-    [[nodiscard]] std::size_t count_alive() const;
     void blame_self(int steps);
     void plan_tick(std::int64_t now_us);
 
@@ -194,6 +218,10 @@ private:
     MembershipSettings settings_;
     SeededRandom random_;
     std::map<PeerId, Entry> entries_;
+    std::set<PeerId> suspects_;
+    std::set<std::pair<unsigned, PeerId>> news_;  ///< What was told least often first.
+    std::size_t up_count_ = 0;                    ///< Of the others.
+    std::optional<PeerId> introducer_;            ///< Was asked for all that it knows.
     std::deque<PeerId> probe_order_;
     std::optional<Probe> probe_;
     std::map<std::uint64_t, Favour> favours_;  ///< By our own sequence.

@@ -238,6 +238,11 @@ std::string ChildProcess::out_so_far() const {
     return out_.kept;
 }
 
+std::string ChildProcess::err_so_far() const {
+    const std::lock_guard lock(mutex_);
+    return err_.kept;
+}
+
 void ChildProcess::write_input(std::string_view text) {
     while (!text.empty()) {
         const ssize_t done = write(input_.get(), text.data(), text.size());

@@ -66,6 +66,7 @@ public:
 
     /// What has arrived so far.
     [[nodiscard]] std::string out_so_far() const;
+    [[nodiscard]] std::string err_so_far() const;
 
     void write_input(std::string_view text);
     void close_input();

@@ -83,6 +83,38 @@ TEST(MembershipSim, AHundredPeersFindEachOther) {
     });
 }
 
+TEST(MembershipSim, AThousandPeersFindEachOtherAndLoseOne) {
+    constexpr std::size_t kHosts = 1000;
+    Worst together("1,000 peers know each other");
+    Worst killed("killed process of 1,000 known to all");
+    Worst silent("silent host of 1,000 known to all");
+    for_seeds(1, [&](std::uint64_t seed) {
+        MembershipMesh mesh(seed, mesh_of(kHosts));
+        mesh.simulator().start(0);
+        mesh.start_all(1 * kSecond);
+        ASSERT_TRUE(mesh.settle(60 * kSecond));
+        together.add(mesh.simulator().now_us());
+        mesh.simulator().run_for(2 * kSecond);
+        const auto known_after = [&](HostId victim, const std::function<void()>& harm) {
+            mesh.forget_beliefs();
+            const std::uint64_t instance = mesh.simulator().instance(victim);
+            const TimeUs harmed_us = mesh.simulator().now_us();
+            harm();
+            mesh.simulator().run_for(3 * kSecond);
+            const auto known_us = mesh.known_dead_by_all_us(victim, instance);
+            EXPECT_TRUE(known_us) << "somebody does not know it after three seconds";
+            EXPECT_TRUE(mesh.false_deaths().empty()) << describe(mesh.false_deaths());
+            return known_us.value_or(kNever) - harmed_us;
+        };
+        const TimeUs killed_us = known_after(500, [&] { mesh.simulator().kill(500); });
+        EXPECT_LT(killed_us, 100 * kMillisecond);
+        killed.add(killed_us);
+        const TimeUs silent_us = known_after(77, [&] { mesh.simulator().vanish(77); });
+        EXPECT_LT(silent_us, 2 * kSecond);
+        silent.add(silent_us);
+    });
+}
+
 void kill_one(std::size_t hosts, const NetworkRules& network, Worst& worst) {
     for_seeds(hosts < 50 ? 20 : 2, [&](std::uint64_t seed) {
         MembershipMesh mesh(seed, mesh_of(hosts, network));

@@ -321,6 +321,7 @@ void Simulator::transmit(HostId from, HostId to, Item item) {
     if (!way.waiting.empty() || is_blocked(from, to)) {
         if (way.waiting.empty()) {
             way.waiting_since_us = now_us_;
+            blocked_.emplace(from, to);
             Item check;
             check.peer = to;
             push(now_us_ + rules_.link_timeout_us, Happening::kLinkTimeout, from, check);
@@ -353,21 +354,20 @@ void Simulator::deliver(HostId from, HostId to, Item item) {
 }
 
 void Simulator::flush_what_can_pass() {
-    for (auto& [key, state] : links_) {
-        const auto low = static_cast<HostId>(key >> 32);
-        const auto high = static_cast<HostId>(key & 0xFFFFFFFFU);
-        for (const auto& [from, to] : {std::pair{low, high}, std::pair{high, low}}) {
-            Direction& way = direction(from, to);
-            if (way.waiting.empty() || way.flush_queued || is_blocked(from, to)) continue;
-            // The sender's kernel tries again after a time that has doubled with each failure.
-            const TimeUs waited_us = now_us_ - way.waiting_since_us;
-            const TimeUs longest_us = std::clamp(waited_us, rules_.first_retransmission_us,
-                                                 rules_.longest_retransmission_us);
-            way.flush_queued = true;
-            Item item;
-            item.peer = to;
-            push(now_us_ + random_.between(0, longest_us), Happening::kFlush, from, item);
-        }
+    std::erase_if(blocked_, [this](const auto& way) {
+        return direction(way.first, way.second).waiting.empty();
+    });
+    for (const auto& [from, to] : blocked_) {
+        Direction& way = direction(from, to);
+        if (way.flush_queued || is_blocked(from, to)) continue;
+        // The sender's kernel tries again after a time that has doubled with each failure.
+        const TimeUs waited_us = now_us_ - way.waiting_since_us;
+        const TimeUs longest_us =
+            std::clamp(waited_us, rules_.first_retransmission_us, rules_.longest_retransmission_us);
+        way.flush_queued = true;
+        Item item;
+        item.peer = to;
+        push(now_us_ + random_.between(0, longest_us), Happening::kFlush, from, item);
     }
 }
 

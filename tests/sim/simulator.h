@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -239,6 +240,7 @@ private:
     NetworkRules rules_;
     std::vector<Host> hosts_;
     std::unordered_map<std::uint64_t, Link> links_;
+    std::set<std::pair<HostId, HostId>> blocked_;  ///< Where something waits, or did lately.
     std::unordered_map<std::uint64_t, Attempt> attempts_;
     std::map<std::pair<HostId, HostId>, Path> paths_;
     std::vector<std::uint8_t> cut_;  ///< [from * hosts + to]

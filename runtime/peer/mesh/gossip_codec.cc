@@ -33,18 +33,42 @@ std::unique_ptr<wire::MemberT> pack(const Member& member) {
     return packed;
 }
 
+std::unique_ptr<wire::MemberVersionT> pack(const MemberVersion& version) {
+    auto packed = std::make_unique<wire::MemberVersionT>();
+    packed->peer = bytes_of(version.id);
+    packed->instance = version.instance;
+    packed->incarnation = version.incarnation;
+    packed->state = static_cast<std::uint8_t>(version.state);
+    packed->advert_version = version.advert_version;
+    return packed;
+}
+
+Result<MemberState> state_from(std::uint8_t packed) {
+    if (packed > static_cast<std::uint8_t>(MemberState::kLeft)) {
+        return fail(Code::kCorrupt, "a member in an unknown state");
+    }
+    return static_cast<MemberState>(packed);
+}
+
+Result<MemberVersion> unpack(const wire::MemberVersionT& packed) {
+    MemberVersion version;
+    PPDSM_ASSIGN(version.id, peer_id_from(packed.peer));
+    PPDSM_ASSIGN(version.state, state_from(packed.state));
+    version.instance = packed.instance;
+    version.incarnation = packed.incarnation;
+    version.advert_version = packed.advert_version;
+    return version;
+}
+
 Result<Member> unpack(const wire::MemberT& packed) {
     Member member;
     PPDSM_ASSIGN(member.id, peer_id_from(packed.peer));
-    if (packed.state > static_cast<std::uint8_t>(MemberState::kLeft)) {
-        return fail(Code::kCorrupt, "a member in an unknown state");
-    }
+    PPDSM_ASSIGN(member.state, state_from(packed.state));
     if (packed.advert.size() > kMaxAdvertBytes) {
         return fail(Code::kCorrupt, "a member that says too much of itself");
     }
     member.instance = packed.instance;
     member.incarnation = packed.incarnation;
-    member.state = static_cast<MemberState>(packed.state);
     member.name = packed.name.substr(0, kMaxTextBytes);
     member.addresses = bounded(packed.addresses);
     member.advert_version = packed.advert_version;
@@ -69,12 +93,13 @@ Bytes encode_gossip(const GossipMessage& message) {
     packed.sequence = message.sequence;
     packed.target = bytes_of(message.target);
     for (const Member& member : message.members) packed.members.push_back(pack(member));
+    for (const MemberVersion& version : message.versions) packed.versions.push_back(pack(version));
     return encode_message<wire::Gossip>(packed);
 }
 
 Result<GossipMessage> decode_gossip(ByteView bytes) {
     PPDSM_ASSIGN(const wire::GossipT packed, decode_message<wire::Gossip>(bytes));
-    if (packed.kind > static_cast<std::uint8_t>(GossipMessage::Kind::kSync)) {
+    if (packed.kind > static_cast<std::uint8_t>(GossipMessage::Kind::kWant)) {
         return fail(Code::kCorrupt, "gossip of an unknown kind");
     }
     GossipMessage message;
@@ -84,6 +109,10 @@ Result<GossipMessage> decode_gossip(ByteView bytes) {
     for (const auto& each : packed.members) {
         PPDSM_ASSIGN(Member member, unpack(*each));
         message.members.push_back(std::move(member));
+    }
+    for (const auto& each : packed.versions) {
+        PPDSM_ASSIGN(const MemberVersion version, unpack(*each));
+        message.versions.push_back(version);
     }
     return message;
 }

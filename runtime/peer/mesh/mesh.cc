@@ -1,6 +1,7 @@
 #include "runtime/peer/mesh/mesh.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -95,6 +96,9 @@ Result<std::unique_ptr<Mesh>> Mesh::start(Loop& loop, Setup setup) {
                          }
                          m->adopt(std::move(link));
                      }));
+    mesh->listener_->watch_refusals([m = mesh.get()](const std::string& host, const Error& why) {
+        m->note_refusal(host, why);
+    });
     Member self;
     self.id = mesh->key_.id();
     self.instance = instance;
@@ -141,6 +145,18 @@ Status Mesh::judge(const PublicKey& key, LinkPurpose purpose) {
     return fail(Code::kInvalid, key.id().to_string() +
                                     " is not on this mesh's allow list; `ppdsm peer invite` makes "
                                     "an invitation for it");
+}
+
+/// The same again is said once a minute, so that nobody fills our log.
+void Mesh::note_refusal(const std::string& host, const Error& why) {
+    constexpr std::int64_t kQuietUs = std::int64_t{60} * 1'000'000;
+    constexpr std::size_t kMostRemembered = 256;
+    const std::string said = fmt::format("refused a connection from {}: {}", host, why.message());
+    const std::int64_t now_us = monotonic_now_us();
+    std::erase_if(said_refusals_,
+                  [&](const auto& each) { return now_us > each.second + kQuietUs; });
+    if (said_refusals_.size() >= kMostRemembered) return;
+    if (said_refusals_.emplace(said, now_us).second) setup_.log->warn("{}", said);
 }
 
 // Membership.

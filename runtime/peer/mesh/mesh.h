@@ -124,6 +124,7 @@ private:
     Status load_acquaintances();
     void remember(const Member& member);
     void call_acquaintances();
+    void note_refusal(const std::string& host, const Error& why);
     [[nodiscard]] const Line* line_to(const PeerId& peer) const;
 
     Loop& loop_;
@@ -151,6 +152,7 @@ private:
     std::function<void(const PeerId&)> on_drained_;
     Timer timer_;
     bool left_ = false;
+    std::map<std::string, std::int64_t> said_refusals_;  ///< When they were said.
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -60,6 +60,25 @@ protected:
     Membership core_;
 };
 
+TEST_F(MembershipTest, AHomeOfAnEarlierDayIsListenedToAgain) {
+    step(LinkOpened{member(1)});
+    Member later = member(0, 9);
+    later.state = MemberState::kDead;
+    const auto effects = step(Received{id(1), {GossipMessage::Kind::kNews, 0, {}, {later}}});
+    EXPECT_EQ(core_.self().instance, 10U);
+    EXPECT_EQ(count<Send>(effects,
+                          [](const Send& send) {
+                              return send.to == id(1) &&
+                                     send.message.members.front().instance == 10;
+                          }),
+              1U);
+    // While the other one runs there are two: no contest.
+    later.state = MemberState::kAlive;
+    later.instance = 20;
+    step(Received{id(1), {GossipMessage::Kind::kNews, 0, {}, {later}}});
+    EXPECT_EQ(core_.self().instance, 10U);
+}
+
 TEST_F(MembershipTest, AProcessThatIsGoneIsDeadAtOnceAndAllAreTold) {
     step(LinkOpened{member(1)});
     step(LinkOpened{member(2)});
