@@ -44,18 +44,22 @@ public:
         take_path(entry, kAbsentKey, absent_, absent_paths_);
         take_unfetched(entry);
     }
-    Refusals result() {
-        for (std::string& path : absent_paths_) {
-            struct stat info{};
-            if (::lstat(path.c_str(), &info) != 0 || not_exposed_.contains(path)) continue;
-            refusals_.not_exposed.push_back(std::move(path));
-        }
+    Refusals result(bool at_home) {
+        if (at_home) name_absent();
         std::erase_if(refusals_.not_exposed,
                       [this](const std::string& path) { return writes_.contains(path); });
         return std::move(refusals_);
     }
 
 private:
+    void name_absent() {
+        for (std::string& path : absent_paths_) {
+            struct stat info{};
+            if (::lstat(path.c_str(), &info) != 0 || not_exposed_.contains(path)) continue;
+            if (S_ISDIR(info.st_mode) && path.starts_with("/etc/")) continue;
+            refusals_.not_exposed.push_back(std::move(path));
+        }
+    }
     void take_path(const Json& entry, const char* key, std::set<std::string>& seen,
                    std::vector<std::string>& list) {
         const auto found = entry.find(key);
@@ -111,11 +115,11 @@ void RefusalLog::note(Kind kind, const std::string& path, const std::string& why
     (void)write_all(file_, as_bytes(line.dump() + "\n"));
 }
 
-Refusals read_refusals(const std::filesystem::path& path) {
+Refusals read_refusals(const std::filesystem::path& path, bool at_home) {
     Reader reader;
     std::ifstream file(path, std::ios::binary);
     for (std::string line; std::getline(file, line);) reader.take(line);
-    return reader.result();
+    return reader.result(at_home);
 }
 
 }  // namespace ppdsm

@@ -57,9 +57,10 @@ private:
     std::set<std::tuple<Kind, std::string, std::string>> noted_;
 };
 
-/// Without duplicates, at home: of the absent paths those count that exist there. A file that is
-/// not there names nothing; lines that a death or a full disk cut short are passed over. A path
-/// that was to be written is not named as missing besides.
-Refusals read_refusals(const std::filesystem::path& path);
+/// Without duplicates. Of the absent paths those count that exist here, `at_home`; but directories
+/// of /etc, where programs look as a matter of course, do not. A file that is not there names
+/// nothing; lines that a death or a full disk cut short are passed over. A path that was to be
+/// written is not named as missing besides.
+Refusals read_refusals(const std::filesystem::path& path, bool at_home = true);
 
 }  // namespace ppdsm

@@ -80,11 +80,11 @@ void Membership::on_versions(const PeerId& from, const GossipMessage& page,
     for (const MemberVersion& version : page.versions) theirs[version.id] = version;
     const bool is_last = page.sequence == 1;
     if (theirs.empty() && !is_last) return;
+    const PeerId end = theirs.empty() ? PeerId{} : theirs.rbegin()->first;
     std::vector<const Member*> lacking;
     GossipMessage want{GossipMessage::Kind::kWant, 0, {}, {}};
     for (const Member* mine : all_by_id()) {
-        const bool is_on_page =
-            page.target < mine->id && (is_last || !(theirs.rbegin()->first < mine->id));
+        const bool is_on_page = page.target < mine->id && (is_last || mine->id <= end);
         const auto known = theirs.find(mine->id);
         if (known == theirs.end()) {
             if (is_on_page) lacking.push_back(mine);

@@ -341,7 +341,7 @@ void Executor::conclude(Outcome outcome) {
     timeout_.stop();
     end_timer_.stop();
     finish_checkpoint(fail(Code::kUnavailable, "the program has ended"));
-    outcome.refusals = read_refusals(setup_.paths.refusals());
+    outcome.refusals = read_refusals(setup_.paths.refusals(), !setup_.remote_files);
     notify([&](RunObserver& observer) { observer.on_finished(outcome); });
 }
 

@@ -81,8 +81,8 @@ TEST_F(MeshFilesTest, WhatWasNotExposedIsNamed) {
     const Outcome outcome =
         run_exec({"--on", "b"}, {"cat", data / "table", "/srv-of-nobody/file"}, work_);
     EXPECT_EQ(outcome.exit_code, 1);
-    // The first directory on the way that the peer does not show.
-    EXPECT_TRUE(contains(outcome.err, "--expose")) << outcome.err;
+    // The first on the way that the peer does not show.
+    EXPECT_TRUE(contains(outcome.err, "--expose " + data.string())) << outcome.err;
     EXPECT_FALSE(contains(outcome.err, "--expose /srv-of-nobody")) << outcome.err;
 }
 

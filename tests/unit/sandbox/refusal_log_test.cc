@@ -51,6 +51,7 @@ TEST_F(RefusalLogTest, IncarnationsAreReadAsOne) {
 TEST_F(RefusalLogTest, OfWhatWasAbsentElsewhereThatIsNamedWhichHomeHas) {
     write({{Kind::kAbsent, "/nowhere"}, {Kind::kAbsent, log()}, {Kind::kNotExposed, "/a"}});
     EXPECT_EQ(read_refusals(log()).not_exposed, (Paths{"/a", log()}));
+    EXPECT_EQ(read_refusals(log(), false).not_exposed, Paths{"/a"});
 }
 
 TEST_F(RefusalLogTest, WhatWasToBeWrittenIsNotMissingBesides) {
