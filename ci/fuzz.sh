@@ -20,6 +20,8 @@ cmake -S "$PPDSM_ROOT" -B "$build" -G Ninja -DCMAKE_C_COMPILER=clang-19 -DCMAKE_
     -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPPDSM_FUZZ=ON -DPPDSM_SANITIZE=address,undefined > /dev/null
 cmake --build "$build" --target "${formats[@]/#/fuzz_}"
 mkdir -p "$build/findings"
+# Undefined behaviour would only be told of, and go on.
+export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
 printf '%-18s %12s %10s %10s\n' format inputs corpus edges
 for format in "${formats[@]}"; do
     corpus=$build/corpus/$format

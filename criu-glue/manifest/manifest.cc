@@ -11,6 +11,7 @@
 #include "criu-glue/manifest/manifest_rules.h"
 #include "criu-glue/store/pack_format.h"
 #include "dsm/base/check.h"
+#include "dsm/base/table_bounds.h"
 #include "manifest_generated.h"
 
 namespace ppdsm {
@@ -244,13 +245,17 @@ Result<Manifest> decode_manifest(ByteView bytes) {
     PPDSM_TRY(check_envelope(bytes));
     // FlatBuffers reads numbers in place: the copy has the alignment that the view may not have.
     const Bytes payload(bytes.begin() + kHeaderBytes, bytes.end());
-    // A checksum is no signature. Tables may be shared inside a hostile buffer and so multiply; an
-    // honest one has no more of them than fit side by side, at 8 bytes each or more.
+    // A checksum is no signature. An honest buffer has no more tables than fit side by side, at 8
+    // bytes each or more, and nothing in it is named twice.
     constexpr flatbuffers::uoffset_t kMaxDepth = 16;
     const auto max_tables = static_cast<flatbuffers::uoffset_t>(payload.size() / 8 + 1);
     flatbuffers::Verifier verifier(payload.data(), payload.size(), kMaxDepth, max_tables);
     if (!verifier.VerifyBuffer<fb::Manifest>(nullptr)) {
         return fail(Code::kCorrupt, "manifest: offsets lead out of its bytes");
+    }
+    if (!names_all_once(*flatbuffers::GetRoot<flatbuffers::Table>(payload.data()),
+                        *fb::Manifest::MiniReflectTypeTable(), payload.size())) {
+        return fail(Code::kCorrupt, "manifest: names the same bytes again and again");
     }
     Manifest manifest = decode_payload(*flatbuffers::GetRoot<fb::Manifest>(payload.data()));
     if (Status sound = check_manifest(manifest); !sound) {

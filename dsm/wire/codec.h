@@ -9,6 +9,7 @@
 
 #include "dsm/base/files.h"
 #include "dsm/base/result.h"
+#include "dsm/base/table_bounds.h"
 
 namespace ppdsm {
 
@@ -22,11 +23,22 @@ template <typename Table>
     return {builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize()};
 }
 
-/// Verifies before it reads; the frame's cap keeps `bytes` far below what the verifier can take.
+/// Whether every field may be read, and takes no more memory than came. The frame's cap keeps
+/// `bytes` far below what the verifier can take.
 template <typename Table>
-[[nodiscard]] Result<typename Table::NativeTableType> decode_message(ByteView bytes) {
+[[nodiscard]] bool is_sound_message(ByteView bytes) {
     flatbuffers::Verifier verifier(bytes.data(), bytes.size(), kMaxDepth, kMaxTables);
     if (bytes.size() < sizeof(flatbuffers::uoffset_t) || !verifier.VerifyBuffer<Table>(nullptr)) {
+        return false;
+    }
+    return names_all_once(*flatbuffers::GetRoot<flatbuffers::Table>(bytes.data()),
+                          *Table::MiniReflectTypeTable(), bytes.size());
+}
+
+/// Verifies before it reads.
+template <typename Table>
+[[nodiscard]] Result<typename Table::NativeTableType> decode_message(ByteView bytes) {
+    if (!is_sound_message<Table>(bytes)) {
         return fail(Code::kCorrupt,
                     std::string(Table::GetFullyQualifiedName()) + ": not a sound message");
     }

@@ -26,7 +26,7 @@ struct TypeRow {
 constexpr std::array kTypes{
     TypeRow{MessageType::kHello, "Hello", 16 * kKiB},
     TypeRow{MessageType::kGossip, "Gossip", 128 * kKiB},
-    TypeRow{MessageType::kTrust, "Trust", 1024 * kKiB},
+    TypeRow{MessageType::kTrust, "Trust", 2 * 1024 * kKiB},
     TypeRow{MessageType::kListDirectory, "ListDirectory", 2 * 1024 * kKiB},
     TypeRow{MessageType::kDirectory, "Directory", 16 * 1024 * kKiB},
     TypeRow{MessageType::kGetContent, "GetContent", 16 * kKiB},

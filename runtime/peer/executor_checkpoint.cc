@@ -96,7 +96,7 @@ void Executor::on_frozen() {
     const Result<std::uint64_t> consumed = cut_streams();
     cut_.input_bytes = consumed.value_or(0);
     cut_.output_bytes = output_.size_bytes();
-    cut_.input_signals = input_.signals().size();
+    cut_.input_signals = input_.signal_count();
     cut_.terminal = setup_.record.terminal;
     if (!cut_.terminal) cut_.stdio_keys = streams_.keys();
     const Status layers =

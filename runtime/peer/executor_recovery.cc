@@ -104,7 +104,7 @@ void Executor::became_alive(WardenMessage message) {
     const std::uint64_t input_bytes = restoring_ ? restoring_->input_bytes : 0;
     if (message.fds.size() > 1) streams_.adopt_terminal(std::move(message.fds[1]), input_bytes);
     phase_ = Phase::kRunning;
-    const std::size_t signals_seen = restoring_ ? restoring_->input_signals : 0;
+    const std::uint64_t signals_seen = restoring_ ? restoring_->input_signals : 0;
     const bool restored = message.type == WardenMessage::Type::kRestored;
     const std::uint64_t generation = restoring_ ? restoring_->generation : 0;
     restoring_.reset();
@@ -113,8 +113,8 @@ void Executor::became_alive(WardenMessage message) {
     known_memory_kills_ = limits_.out_of_memory_kills();
     std::vector<int> signals = std::exchange(early_signals_, {});
     if (restored) {
-        signals.assign(input_.signals().begin() + static_cast<std::ptrdiff_t>(signals_seen),
-                       input_.signals().end());
+        const std::span<const int> since = input_.signals_from(signals_seen);
+        signals.assign(since.begin(), since.end());
     }
     if (const pid_t program = program_of(init_pid()); program > 0) {
         for (const int signal : signals) signal_group(program, signal);

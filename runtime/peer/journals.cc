@@ -26,7 +26,6 @@ constexpr std::uint8_t kEnd = 2;
 constexpr std::uint8_t kSignal = 3;
 constexpr std::uint8_t kBase = 4;  // Bytes of stdin and signals that came before, 8 bytes each.
 constexpr std::uint32_t kBaseBytes = 16;
-constexpr std::uint64_t kMaxSignals = std::uint64_t{1} << 24;
 constexpr std::size_t kMaxFrameBytes = std::size_t{1} << 20;
 
 std::span<std::uint8_t> bytes_of(FrameHeader& header) {
@@ -152,7 +151,7 @@ void InputJournal::note(std::uint8_t kind, std::uint8_t value, ByteView data,
         std::array<std::uint64_t, 2> before{};
         std::memcpy(before.data(), data.data(), sizeof before);
         data_bytes_ = before[0];
-        signals_.resize(std::min(before[1], kMaxSignals));
+        signals_before_ = before[1];
     }
     size_bytes_ += sizeof(FrameHeader) + size_bytes;
 }
@@ -177,6 +176,12 @@ Status InputJournal::append_data(ByteView data) { return append(kData, 0, data);
 Status InputJournal::append_end() { return append(kEnd, 0, {}); }
 Status InputJournal::append_signal(int signal) {
     return append(kSignal, static_cast<std::uint8_t>(signal), {});
+}
+
+std::span<const int> InputJournal::signals_from(std::uint64_t index) const {
+    const std::span<const int> known = signals_;
+    if (index <= signals_before_) return known;
+    return known.subspan(std::min<std::uint64_t>(index - signals_before_, known.size()));
 }
 
 Result<Bytes> InputJournal::read(std::uint64_t offset_bytes, std::size_t limit_bytes) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "dsm/base/files.h"
@@ -58,7 +59,10 @@ public:
 
     [[nodiscard]] std::uint64_t data_bytes() const { return data_bytes_; }
     [[nodiscard]] bool ended() const { return ended_; }
-    [[nodiscard]] const std::vector<int>& signals() const { return signals_; }
+    /// Those that came before this journal included.
+    [[nodiscard]] std::uint64_t signal_count() const { return signals_before_ + signals_.size(); }
+    /// The signals from that one on, counted alike; those of an earlier journal are not known here.
+    [[nodiscard]] std::span<const int> signals_from(std::uint64_t index) const;
     /// Up to `limit_bytes` of stdin from `offset_bytes` (counted in stdin's bytes).
     [[nodiscard]] Result<Bytes> read(std::uint64_t offset_bytes, std::size_t limit_bytes) const;
 
@@ -77,6 +81,7 @@ private:
     std::uint64_t size_bytes_ = 0;
     std::uint64_t data_bytes_ = 0;
     bool ended_ = false;
+    std::uint64_t signals_before_ = 0;
     std::vector<int> signals_;
     std::vector<Extent> extents_;
 };

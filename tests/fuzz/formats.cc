@@ -8,9 +8,15 @@ const std::vector<Format>& formats() {
         add_link_formats(made);
         add_generation_formats(made);
         add_file_formats(made);
+        add_run_formats(made);
         return made;
     }();
     return all;
+}
+
+bool is_stable(const Format& format, const Bytes& understood) {
+    const Result<Bytes> again = format.again(understood);
+    return again && *again == understood;
 }
 
 }  // namespace ppdsm::fuzz

@@ -17,7 +17,13 @@ struct Format {
     Bytes sample;      ///< The same in every build.
     /// Decodes as a daemon does, and encodes again what was understood.
     std::function<Result<Bytes>(ByteView)> again;
+    /// Memory that this may take at a time, whatever has come; besides some for each byte.
+    std::size_t base_bytes = std::size_t{128} << 10;
 };
+
+/// What was understood of some bytes, encoded, must be understood as just that again. False: it is
+/// not.
+bool is_stable(const Format& format, const Bytes& understood);
 
 const std::vector<Format>& formats();
 
@@ -25,6 +31,7 @@ const std::vector<Format>& formats();
 void add_link_formats(std::vector<Format>& all);
 void add_generation_formats(std::vector<Format>& all);
 void add_file_formats(std::vector<Format>& all);
+void add_run_formats(std::vector<Format>& all);
 
 template <typename Value, typename Encode, typename Decode>
 Format format_of(std::string name, const Value& sample, Encode encode, Decode decode) {

@@ -1,4 +1,5 @@
 // What links, membership and joining carry.
+#include "dsm/base/base32.h"
 #include "dsm/wire/codec.h"
 #include "dsm/wire/frame.h"
 #include "messages_generated.h"
@@ -6,6 +7,7 @@
 #include "runtime/peer/mesh/gossip_codec.h"
 #include "runtime/peer/mesh/invite.h"
 #include "tests/fuzz/formats.h"
+#include "tests/fuzz/unnamed_file.h"
 
 namespace ppdsm::fuzz {
 
@@ -85,6 +87,19 @@ Format table(std::string name, const typename Table::NativeTableType& sample) {
     return format_of(std::move(name), sample, encode_message<Table>, decode_message<Table>);
 }
 
+/// The inviter's side. The invitation is used up already, so that nothing has to be written down.
+Result<Bytes> join_again(const Invitation& invitation, ByteView request) {
+    const auto key = filled<PublicKey>(9);
+    constexpr std::array<std::uint8_t, 32> kChannel{};
+    const UnnamedFile open(as_bytes(
+        R"([{"id":")" + encode_base32(invitation.id) + R"(","proof_key":")" +
+        encode_base32(sha256(invitation.secret)) + R"(","expires_unix_ms":0,"used":true}])"));
+    PPDSM_ASSIGN(Invitations invitations, Invitations::open(open.path()));
+    PPDSM_ASSIGN(const Invitations::Request judged, invitations.judge(request, key, kChannel));
+    if (judged.verdict != JoinVerdict::kUsed) return fail(explain_verdict(judged.verdict).error());
+    return encode_join_request(invitation, key, kChannel, judged.name);
+}
+
 void add_tables(std::vector<Format>& all) {
     wire::GenerationNameT generation;
     generation.vc = "aaaabbbb";
@@ -117,7 +132,8 @@ void add_tables(std::vector<Format>& all) {
 }  // namespace
 
 void add_link_formats(std::vector<Format>& all) {
-    all.push_back({"frames", two_frames(), frames_again});
+    // A header alone may make a reader hold 1 MiB.
+    all.push_back({"frames", two_frames(), frames_again, std::size_t{2} << 20});
     const auto preamble = encode_preamble();
     all.push_back(
         {"preamble", {preamble.begin(), preamble.end()}, [](ByteView bytes) -> Result<Bytes> {
@@ -140,6 +156,9 @@ void add_link_formats(std::vector<Format>& all) {
     all.push_back(format_of(
         "invitation", invitation, [](const Invitation& each) { return to_bytes(each.to_token()); },
         [](ByteView bytes) { return Invitation::parse(as_text(bytes)); }));
+    all.push_back({"join-request",
+                   encode_join_request(invitation, filled<PublicKey>(9), {}, "joiner"),
+                   [invitation](ByteView bytes) { return join_again(invitation, bytes); }});
     add_tables(all);
 }
 

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "runtime/core/seeded_random.h"
+#include "tests/fuzz/held_memory.h"
 
 namespace ppdsm::fuzz {
 namespace {
@@ -67,10 +68,18 @@ Bytes changed(Bytes bytes, SeededRandom& random) {
 }
 
 TEST_P(Formats, BearWhatNobodyWouldSay) {
+    constexpr std::size_t kHeldPerByte = 128;
     SeededRandom random(SeededRandom::mix(GetParam() + 1));
     std::size_t understood = 0;
     for (int i = 0; i < 4000; ++i) {
-        understood += format().again(changed(format().sample, random)) ? 1 : 0;
+        const Bytes bytes = changed(format().sample, random);
+        ASSERT_LE(most_held_in([&] { (void)format().again(bytes); }),
+                  format().base_bytes + kHeldPerByte * bytes.size())
+            << "memory grows with what has come, change " << i;
+        const Result<Bytes> again = format().again(bytes);
+        if (!again) continue;
+        ++understood;
+        ASSERT_TRUE(is_stable(format(), *again)) << "change " << i;
     }
     EXPECT_LT(understood, 4000U) << "nothing was refused: it is not checked at all";
 }

@@ -15,6 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         if (found == all.end()) std::abort();
         return *found;
     }();
-    (void)format.again({data, size});
+    const auto understood = format.again({data, size});
+    if (understood && !is_stable(format, *understood)) std::abort();
     return 0;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -123,6 +124,12 @@ Result<Capacity> decode_capacity(ByteView bytes) {
     capacity.drained = packed.drained;
     capacity.yielding = packed.yielding;
     capacity.uid = packed.uid;
+    // Peers are sorted by these.
+    for (const double number : {packed.speed, packed.load, packed.max_cpus}) {
+        if (!std::isfinite(number) || number < 0) {
+            return fail(Code::kCorrupt, "a capacity that no machine has");
+        }
+    }
     capacity.host.machine = packed.machine;
     capacity.host.kernel_release = packed.kernel;
     capacity.host.criu_version = packed.criu;
@@ -130,6 +137,7 @@ Result<Capacity> decode_capacity(ByteView bytes) {
     for (std::string feature; features >> feature;) {
         capacity.host.cpu_features.push_back(feature);
     }
+    std::sort(capacity.host.cpu_features.begin(), capacity.host.cpu_features.end());
     return capacity;
 }
 

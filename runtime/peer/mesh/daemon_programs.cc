@@ -15,22 +15,6 @@ namespace ppdsm {
 
 using Json = nlohmann::json;
 
-namespace {
-
-/// A message's line of JSON, which another machine wrote: what it says ends the link at worst.
-Status with_head(const std::string& text, const std::function<void(const Json&)>& use) {
-    const Json head = Json::parse(text, nullptr, false);
-    if (!head.is_object()) return fail(Code::kCorrupt, "a message whose head is no JSON object");
-    try {
-        use(head);
-    } catch (const Json::exception& error) {
-        return fail(Code::kCorrupt, std::string("a message with a wrong head: ") + error.what());
-    }
-    return {};
-}
-
-}  // namespace
-
 // Deploying.
 
 Deployment::Services Daemon::services() {

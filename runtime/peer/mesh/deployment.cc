@@ -169,10 +169,8 @@ void Deployment::send_input() {
         command({{"do", "input"}, {"offset", sent_input_bytes_}}, *piece);
         sent_input_bytes_ += piece->size();
     }
-    for (; sent_signals_ < input_.signals().size(); ++sent_signals_) {
-        command({{"do", "signal"},
-                 {"index", sent_signals_},
-                 {"signal", input_.signals()[sent_signals_]}});
+    for (const int signal : input_.signals_from(sent_signals_)) {
+        command({{"do", "signal"}, {"index", sent_signals_++}, {"signal", signal}});
     }
     if (input_.ended() && sent_input_bytes_ == input_.data_bytes() && !sent_input_end_) {
         sent_input_end_ = true;

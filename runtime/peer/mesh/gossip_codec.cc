@@ -11,12 +11,20 @@ namespace {
 
 constexpr std::size_t kMaxAddresses = 16;
 constexpr std::size_t kMaxTextBytes = 255;
+constexpr std::size_t kMaxVersions = 1024;
+static_assert(kMaxVersions >= MembershipSettings{}.page_versions);
 
-std::vector<std::string> bounded(const std::vector<std::string>& texts) {
-    std::vector<std::string> kept(
-        texts.begin(),
-        texts.begin() + static_cast<std::ptrdiff_t>(std::min(texts.size(), kMaxAddresses)));
-    for (std::string& text : kept) text.resize(std::min(text.size(), kMaxTextBytes));
+/// Addresses are written to JSON files and printed: what is no visible ASCII is none.
+bool is_address(const std::string& text) {
+    return text.size() <= kMaxTextBytes &&
+           std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+std::vector<std::string> addresses_of(const std::vector<std::string>& texts) {
+    std::vector<std::string> kept;
+    for (const std::string& text : texts) {
+        if (kept.size() < kMaxAddresses && is_address(text)) kept.push_back(text);
+    }
     return kept;
 }
 
@@ -70,7 +78,7 @@ Result<Member> unpack(const wire::MemberT& packed) {
     member.instance = packed.instance;
     member.incarnation = packed.incarnation;
     member.name = packed.name.substr(0, kMaxTextBytes);
-    member.addresses = bounded(packed.addresses);
+    member.addresses = addresses_of(packed.addresses);
     member.advert_version = packed.advert_version;
     member.advert = packed.advert;
     return member;
@@ -110,6 +118,10 @@ Result<GossipMessage> decode_gossip(ByteView bytes) {
         PPDSM_ASSIGN(Member member, unpack(*each));
         message.members.push_back(std::move(member));
     }
+    // What we want of them must fit into our answer's frame, too.
+    if (packed.versions.size() > kMaxVersions) {
+        return fail(Code::kCorrupt, "gossip about too many members at once");
+    }
     for (const auto& each : packed.versions) {
         PPDSM_ASSIGN(const MemberVersion version, unpack(*each));
         message.versions.push_back(version);
@@ -134,7 +146,7 @@ Result<Member> decode_hello(const PeerId& peer, ByteView bytes) {
     member.instance = hello.instance;
     member.incarnation = hello.incarnation;
     member.name = hello.name.substr(0, kMaxTextBytes);
-    member.addresses = bounded(hello.addresses);
+    member.addresses = addresses_of(hello.addresses);
     return member;
 }
 

@@ -340,6 +340,8 @@ void Mesh::send_trust(Line& line) {
 Status Mesh::on_hello(std::uint64_t line_id, const Frame& frame) {
     Line& line = lines_.at(line_id);
     const PeerId peer = line.link->peer();
+    // It would replace the link by itself.
+    if (line.greeted) return fail(Code::kCorrupt, describe(peer) + " says Hello twice");
     PPDSM_ASSIGN(Member member, decode_hello(peer, frame.payload));
     if (peer == key_.id()) {
         return fail(Code::kInvalid, "another daemon, at " + line.link->remote_host() + " (" +

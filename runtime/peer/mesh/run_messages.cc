@@ -11,6 +11,17 @@ namespace ppdsm {
 
 using Json = nlohmann::json;
 
+Status with_head(const std::string& text, const std::function<void(const Json&)>& use) {
+    const Json head = Json::parse(text, nullptr, false);
+    if (!head.is_object()) return fail(Code::kCorrupt, "a message whose head is no JSON object");
+    try {
+        use(head);
+    } catch (const Json::exception& error) {
+        return fail(Code::kCorrupt, std::string("a message with a wrong head: ") + error.what());
+    }
+    return {};
+}
+
 void send_command(Mesh& mesh, const PeerId& worker, const Incarnation& to, const Json& head,
                   Bytes data) {
     wire::CommandT message;

@@ -1,6 +1,7 @@
 // What deployer and worker of a run say to each other, as both sides write it.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -15,6 +16,10 @@ struct Incarnation {
     std::string vc;
     std::uint64_t epoch = 0;
 };
+
+/// A message's line of JSON, which another machine wrote: kCorrupt where it is none, or where `use`
+/// finds a field of another type than it has.
+Status with_head(const std::string& text, const std::function<void(const nlohmann::json&)>& use);
 
 /// To the worker that runs it.
 void send_command(Mesh& mesh, const PeerId& worker, const Incarnation& to,

@@ -30,7 +30,8 @@ Result<FileCatalog> FileCatalog::open(const std::filesystem::path& file) {
     FileCatalog catalog(file, std::move(fd));
     PPDSM_ASSIGN(const std::string text, read_text(file, kMostBytes));
     const std::size_t whole_bytes = text.rfind('\n') + 1;  // 0 when there is none.
-    PPDSM_TRY(catalog.take_lines(std::string_view(text).substr(0, whole_bytes)));
+    PPDSM_ASSIGN(Lines lines, catalog.read_lines(std::string_view(text).substr(0, whole_bytes)));
+    catalog.take(std::move(lines));
     if (whole_bytes != text.size() &&
         ::ftruncate(catalog.file_.get(), static_cast<off_t>(whole_bytes)) != 0) {
         return fail_errno("cut " + file.string());
@@ -38,8 +39,9 @@ Result<FileCatalog> FileCatalog::open(const std::filesystem::path& file) {
     return catalog;
 }
 
-Status FileCatalog::take_lines(std::string_view text) {
-    const std::size_t all_bytes = text.size();
+Result<FileCatalog::Lines> FileCatalog::read_lines(std::string_view text) const {
+    Lines lines;
+    lines.size_bytes = text.size();
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos;) {
         std::string_view line = text.substr(0, end);
         text.remove_prefix(end + 1);
@@ -56,10 +58,16 @@ Status FileCatalog::take_lines(std::string_view text) {
         } else if (kind != "L") {
             return fail(Code::kCorrupt, path_.string() + " is damaged");
         }
-        (kind == "L" ? listings_ : contents_).emplace(from_line_text(line), file);
+        (kind == "L" ? lines.listings : lines.contents).emplace(from_line_text(line), file);
     }
-    size_bytes_ += all_bytes;
-    return {};
+    return lines;
+}
+
+/// A path that has a name already keeps it.
+void FileCatalog::take(Lines lines) {
+    listings_.merge(lines.listings);
+    contents_.merge(lines.contents);
+    size_bytes_ += lines.size_bytes;
 }
 
 std::optional<FileId> FileCatalog::listing(const std::string& path) const {
@@ -115,13 +123,14 @@ Status FileCatalog::append_bytes(std::uint64_t offset_bytes, ByteView bytes) {
     }
     if (bytes.empty()) return {};
     if (bytes.back() != '\n') return fail(Code::kCorrupt, "a catalog's line is cut short");
+    // All of it counts, or nothing: what is known and what the file says must not differ.
+    PPDSM_ASSIGN(Lines lines, read_lines(as_text(bytes)));
     if (Status written = write_all(file_, bytes); !written) {
         (void)::ftruncate(file_.get(), static_cast<off_t>(size_bytes_));
         return fail(written.error().within(path_.string()));
     }
-    Status taken = take_lines(as_text(bytes));
-    if (!taken) (void)::ftruncate(file_.get(), static_cast<off_t>(offset_bytes));
-    return taken;
+    take(std::move(lines));
+    return {};
 }
 
 Status FileCatalog::sync() const { return sync_fd(file_); }

@@ -44,7 +44,13 @@ public:
 private:
     FileCatalog(std::filesystem::path path, OwnedFd file)
         : path_(std::move(path)), file_(std::move(file)) {}
-    Status take_lines(std::string_view text);
+    struct Lines {
+        std::size_t size_bytes = 0;
+        std::unordered_map<std::string, FileId> listings;
+        std::unordered_map<std::string, FileId> contents;
+    };
+    [[nodiscard]] Result<Lines> read_lines(std::string_view text) const;
+    void take(Lines lines);
     Status append(const std::string& line);
 
     std::filesystem::path path_;

@@ -5,13 +5,10 @@
 #include <string>
 
 #include "chunks_generated.h"
+#include "dsm/wire/codec.h"
 #include "runtime/peer/replication/chunk_batch.h"
 
 namespace ppdsm::wire_tables {
-
-/// A batch has at most so many blocks; each is a table.
-inline constexpr flatbuffers::uoffset_t kMostTables = 4608;
-inline constexpr flatbuffers::uoffset_t kMostDepth = 8;
 
 template <typename Table>
 Bytes finish(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<Table> root) {
@@ -26,8 +23,7 @@ Result<const Table*> verified(ByteView payload, const char* message) {
         return fail(Code::kCorrupt, std::string(message) + ": " + std::to_string(payload.size()) +
                                         " bytes are more than it may have");
     }
-    flatbuffers::Verifier verifier(payload.data(), payload.size(), kMostDepth, kMostTables);
-    if (!verifier.VerifyBuffer<Table>(nullptr)) {
+    if (!is_sound_message<Table>(payload)) {
         return fail(Code::kCorrupt, std::string(message) + ": malformed");
     }
     return flatbuffers::GetRoot<Table>(payload.data());

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
+#include "runtime/peer/mesh/capacity.h"
+
 namespace ppdsm {
 namespace {
 
@@ -59,6 +64,53 @@ TEST(GossipCodec, RefusesWhatIsNone) {
     said.members[0].advert.resize(kMaxAdvertBytes + 1);
     EXPECT_FALSE(decode_gossip(encode_gossip(said)));
     EXPECT_FALSE(decode_gossip({}));
+}
+
+TEST(GossipCodec, TakesNoMoreVersionsThanAnAnswerHolds) {
+    GossipMessage said = message();
+    said.versions.resize(1024, said.versions[0]);
+    EXPECT_LE(encode_gossip(said).size(), max_payload_bytes(MessageType::kGossip));
+    EXPECT_TRUE(decode_gossip(encode_gossip(said)));
+    said.versions.push_back(said.versions[0]);
+    EXPECT_FALSE(decode_gossip(encode_gossip(said)));
+}
+
+TEST(GossipCodec, AFullAllowListFitsIntoItsFrame) {
+    TrustEntry entry;
+    entry.name.assign(255, 'n');
+    entry.added_unix_ms = 1;
+    entry.removed = true;
+    entry.version = 2;
+    const Bytes payload = encode_trust(std::vector(Trust::kMaxEntries, entry));
+    EXPECT_LE(payload.size(), max_payload_bytes(MessageType::kTrust));
+    const auto read = decode_trust(payload);
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_EQ(read->size(), Trust::kMaxEntries);
+}
+
+TEST(GossipCodec, AddressesThatAreNoTextAreDropped) {
+    GossipMessage said = message();
+    Member& member = said.members[0];
+    member.addresses = {"192.0.2.1:7117", "\xFF\xFE:1",          "a b:1",
+                        "a\n:1",          std::string(256, 'a'), "[2001:db8::1]:7117"};
+    const std::vector<std::string> sound = {member.addresses.front(), member.addresses.back()};
+    const auto gossip = decode_gossip(encode_gossip(said));
+    ASSERT_TRUE(gossip);
+    EXPECT_EQ(gossip->members.front().addresses, sound);
+    const auto hello = decode_hello(member.id, encode_hello(member));
+    ASSERT_TRUE(hello);
+    EXPECT_EQ(hello->addresses, sound);
+}
+
+TEST(GossipCodec, ACapacityThatCannotBeSortedIsRefused) {
+    EXPECT_TRUE(decode_capacity(encode_capacity({})));
+    for (const double number : {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL, -1.0}) {
+        for (double Capacity::* field : {&Capacity::speed, &Capacity::load, &Capacity::max_cpus}) {
+            Capacity capacity;
+            capacity.*field = number;
+            EXPECT_FALSE(decode_capacity(encode_capacity(capacity))) << number;
+        }
+    }
 }
 
 }  // namespace

@@ -155,6 +155,34 @@ TEST(Manifest, ForgedBytesDoNoHarm) {
     }
 }
 
+TEST(Manifest, OneStringIsNotReadAsAThousand) {
+    constexpr std::uint32_t kFeatures = 1013;
+    Manifest manifest = example();
+    manifest.host.cpu_features.assign(kFeatures, "f");
+    manifest.host.cpu_features.front().assign(10'000, 'f');
+    Bytes bytes = encode_manifest(manifest).value();
+    std::size_t vector = kHeaderBytes;
+    const auto number_at = [&](std::size_t at) {
+        std::uint32_t number = 0;
+        std::memcpy(&number, bytes.data() + at, sizeof number);
+        return number;
+    };
+    while (number_at(vector) != kFeatures) vector += sizeof kFeatures;
+    // Each element says how far behind itself its string is: let all lead to the first one's.
+    const std::size_t first = vector + sizeof kFeatures;
+    const std::size_t target = first + number_at(first);
+    for (std::uint32_t i = 0; i < kFeatures; ++i) {
+        const std::size_t at = first + i * sizeof kFeatures;
+        const auto offset = static_cast<std::uint32_t>(target - at);
+        std::memcpy(bytes.data() + at, &offset, sizeof offset);
+    }
+    seal(bytes);
+    const Result<Manifest> decoded = decode_manifest(bytes);
+    ASSERT_FALSE(decoded);
+    EXPECT_EQ(decoded.error().code(), Code::kCorrupt);
+    EXPECT_NE(decoded.error().what().find("again and again"), std::string::npos);
+}
+
 TEST(Manifest, NamesThatLeadOutAreRefused) {
     const auto refused = [](const auto& change) {
         Manifest manifest = example();
