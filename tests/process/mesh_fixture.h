@@ -154,7 +154,7 @@ protected:
     }
     /// Also of one whose daemon died under `exec` and has come back.
     Outcome outcome_of(ChildProcess& exec, const std::string& vc) {
-        const Outcome outcome = exec.wait(kDeadline);
+        Outcome outcome = exec.wait(kDeadline);
         if (!contains(outcome.err, "the daemon is gone")) return outcome;
         run_ppdsm({"attach", vc});  // Waits until it has ended; it may have done so before.
         const int exit_code = run_ppdsm({"wait", vc}).exit_code;

@@ -128,6 +128,7 @@ Mesh::~Mesh() { *alive_ = false; }
 
 std::vector<std::string> Mesh::addresses() const {
     std::vector<std::string> all;
+    all.reserve(setup_.advertised.size());
     for (const Endpoint& endpoint : setup_.advertised) all.push_back(endpoint.to_string());
     if (!all.empty()) return all;
     const std::string port = std::to_string(listener_->port());
