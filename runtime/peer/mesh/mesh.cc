@@ -370,7 +370,13 @@ Status Mesh::on_hello(std::uint64_t line_id, const Frame& frame) {
             drop(line_id, "a second connection");
             return {};
         }
-        drop(known->second, "replaced by a new connection");
+        // There is a link all the while: were it told closed, it would be called again, and the
+        // answer would replace this one in turn.
+        const std::uint64_t replaced = std::exchange(known->second, line_id);
+        const Error why(Code::kUnavailable, "replaced by a new connection");
+        drop(replaced, why.message());
+        fail_pending(peer, why);
+        if (on_link_) on_link_(peer, false);
     }
     current_[peer] = line_id;
     // Where it is reachable may be known better from here.
