@@ -26,6 +26,7 @@ libexpected-dev       # results as values
 libfmt-dev            # text
 libspdlog-dev         # logs
 libcli11-dev          # command line
+libpng-dev            # the Mandelbrot kernel's picture
 nlohmann-json3-dev    # --json
 libgtest-dev          # tests
 libbenchmark-dev      # benchmarks

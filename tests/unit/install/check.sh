@@ -1,6 +1,6 @@
 #!/bin/sh
 # Goal: a program outside the tree builds against an installation, with CMake and with pkg-config, also
-# after the installation was moved. Method: does so with a consumer of three lines.
+# after the installation was moved. Method: does so with a consumer that spawns a virtual thread.
 #   check.sh BUILD_DIRECTORY VERSION COMPILER
 set -eu
 build=$1
@@ -31,7 +31,7 @@ PKG_CONFIG_PATH=$(dirname "$(find "$work/moved" -name ppdsm.pc)")
 export PKG_CONFIG_PATH
 [ "$(pkg-config --modversion ppdsm)" = "$version" ]
 # shellcheck disable=SC2046  # options are words
-"$compiler" -std=c++20 $(pkg-config --cflags ppdsm) "$here/consumer/consumer.cc" \
+"$compiler" -std=c++17 $(pkg-config --cflags ppdsm) "$here/consumer/consumer.cc" \
     $(pkg-config --libs ppdsm) -o "$work/consumer"
 said=$("$work/consumer")
 [ "$said" = "$version" ] || { echo "pkg-config's consumer says '$said', not '$version'"; exit 1; }
