@@ -50,12 +50,6 @@ Result<int> watch(const VcPaths& paths, OwnedFd socket, const WatchOptions& opti
     return front_end.exit_code();
 }
 
-Result<std::pair<OwnedFd, Json>> open_session(const Home& home, const Json& request) {
-    PPDSM_ASSIGN(OwnedFd socket, connect_to(daemon_socket(home.directory())));
-    PPDSM_ASSIGN(Json answer, ask_through(socket, request));
-    return std::pair(std::move(socket), std::move(answer));
-}
-
 }  // namespace
 
 bool is_daemon_there(const Home& home) {
@@ -63,21 +57,28 @@ bool is_daemon_there(const Home& home) {
 }
 
 Result<int> exec_on_mesh(const Home& home, const VcRecord& record, const WatchOptions& options) {
-    PPDSM_ASSIGN(auto session, open_session(home, {{"do", "exec"},
-                                                   {"record", encode_record(record)},
-                                                   {"detach", options.detach}}));
-    const std::string vc = session.second.value("vc", "");
+    PPDSM_ASSIGN(OwnedFd socket, connect_to(daemon_socket(home.directory())));
+    const Result<Json> answer = exchange(
+        socket, {{"do", "exec"}, {"record", encode_record(record)}, {"detach", options.detach}});
+    if (!answer) {
+        return fail(answer.error().within(
+            "the daemon is gone, and may have taken the program: if so, `ppdsm ps` shows it, and "
+            "it goes on when the daemon is back (`ppdsm peer start`)"));
+    }
+    if (answer->contains("error")) return fail(error_from_json((*answer)["error"]));
+    const std::string vc = answer->value("vc", "");
     if (options.detach) {
         fmt::print("{}\n", vc);
         return 0;
     }
     PPDSM_ASSIGN(const VcPaths paths, home.find(vc));
-    return watch(paths, std::move(session.first), options);
+    return watch(paths, std::move(socket), options);
 }
 
 Result<int> attach_to_mesh(const Home& home, const VcPaths& paths, const WatchOptions& options) {
-    PPDSM_ASSIGN(auto session, open_session(home, {{"do", "attach"}, {"vc", paths.id()}}));
-    return watch(paths, std::move(session.first), options);
+    PPDSM_ASSIGN(OwnedFd socket, connect_to(daemon_socket(home.directory())));
+    PPDSM_TRY(ask_through(socket, {{"do", "attach"}, {"vc", paths.id()}}));
+    return watch(paths, std::move(socket), options);
 }
 
 }  // namespace ppdsm

@@ -15,6 +15,7 @@
 #include "dsm/base/allocator.h"
 #include "dsm/base/byte_text.h"
 #include "runtime/peer/mesh/daemon.h"
+#include "runtime/peer/mesh/invite.h"
 
 namespace ppdsm {
 
@@ -69,6 +70,7 @@ Result<DaemonOptions> daemon_options(const PeerOptions& options) {
     }
     for (const std::string& text : options.join) {
         if (text.starts_with("ppdsm-")) {
+            PPDSM_TRY(Invitation::parse(text));
             daemon.join.push_back(text);
             continue;
         }

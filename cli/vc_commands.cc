@@ -120,7 +120,8 @@ Result<std::uint64_t> print_output(const VcPaths& paths, std::uint64_t from_byte
     PPDSM_ASSIGN(const OutputLog log, OutputLog::open(paths.output(), false));
     while (from_bytes < to_bytes) {
         PPDSM_ASSIGN(const OutputLog::Piece piece, log.read(from_bytes, to_bytes));
-        const OwnedFd out(::dup(piece.stream == Stream::kStdout ? STDOUT_FILENO : STDERR_FILENO));
+        const int stream = piece.stream == Stream::kStdout ? STDOUT_FILENO : STDERR_FILENO;
+        const OwnedFd out(::fcntl(stream, F_DUPFD_CLOEXEC, 0));
         PPDSM_TRY(write_all(out, piece.data));
         from_bytes = piece.next_bytes;
     }
@@ -132,11 +133,53 @@ std::uint64_t committed_output(const CommitState& commits) {
     return commits.last() == nullptr ? 0 : commits.last()->output_bytes;
 }
 
+/// Whether a daemon of this home goes on with it, when there is one.
+bool is_daemons(const VcPaths& paths) {
+    std::error_code absent;
+    return std::filesystem::exists(paths.placement(), absent);
+}
+
+/// A VC whose news somebody waits for.
+class Watch {
+public:
+    explicit Watch(VcPaths paths)
+        : paths_(std::move(paths)), changes_(::inotify_init1(IN_CLOEXEC)) {
+        ::inotify_add_watch(changes_.get(), paths_.directory.c_str(), IN_MODIFY | IN_CREATE);
+    }
+
+    void wait() {
+        pollfd changed{changes_.get(), POLLIN, 0};
+        ::poll(&changed, 1, 1000);  // The second look is for a death without a word.
+        std::array<char, 4096> events{};
+        if ((changed.revents & POLLIN) != 0)
+            (void)!::read(changes_.get(), events.data(), events.size());
+    }
+
+    /// Nobody runs it and it has not ended: false when nobody will unless he is asked to. Says once
+    /// what is waited for.
+    bool may_go_on() {
+        if (!is_daemons(paths_)) return false;
+        if (!std::exchange(told_, true)) {
+            std::fputs(
+                fmt::format("ppdsm: the daemon that looks after {} has ended; waits until it "
+                            "is started again (`ppdsm peer start`)\n",
+                            paths_.id())
+                    .c_str(),
+                stderr);
+        }
+        return true;
+    }
+
+private:
+    VcPaths paths_;
+    OwnedFd changes_;
+    bool told_ = false;
+};
+
 int run_logs(const std::string& vc, bool follow) {
     const Result<Found> found = find_vc(vc);
     if (!found) return report(found.error());
-    const OwnedFd changes(::inotify_init1(IN_CLOEXEC));
-    ::inotify_add_watch(changes.get(), found->paths.directory.c_str(), IN_MODIFY | IN_CREATE);
+    Watch watch(found->paths);
     std::uint64_t shown = 0;
     for (;;) {
         const bool running = is_locked(found->paths);
@@ -146,27 +189,26 @@ int run_logs(const std::string& vc, bool follow) {
             print_output(found->paths, shown, committed_output(*commits));
         if (!printed && printed.error().code() != Code::kNotFound) return report(printed.error());
         shown = printed.value_or(shown);
-        if (!follow || commits->end || !running) return 0;
-        pollfd wait{changes.get(), POLLIN, 0};
-        ::poll(&wait, 1, 1000);  // The second look is for an executor that died without a word.
-        std::array<char, 4096> events{};
-        if ((wait.revents & POLLIN) != 0)
-            (void)!::read(changes.get(), events.data(), events.size());
+        if (!follow || commits->end || (!running && !watch.may_go_on())) return 0;
+        watch.wait();
     }
 }
 
 int run_wait(const std::string& vc) {
     const Result<Found> found = find_vc(vc);
     if (!found) return report(found.error());
-    if (Status ended = wait_until_unlocked(found->paths); !ended) return report(ended.error());
-    const Result<CommitState> commits = CommitLog::read(found->paths.commits());
-    if (!commits) return report(commits.error());
-    if (!commits->end) {
-        return report(Error(Code::kUnavailable,
-                            fmt::format("{} was interrupted; `ppdsm resume {}` goes on with it",
-                                        found->paths.id(), found->paths.id())));
+    Watch watch(found->paths);
+    for (;;) {
+        if (Status ended = wait_until_unlocked(found->paths); !ended) return report(ended.error());
+        const Result<CommitState> commits = CommitLog::read(found->paths.commits());
+        if (!commits) return report(commits.error());
+        if (commits->end) return shell_exit_code(commits->end->wait_status);
+        if (!watch.may_go_on()) break;
+        watch.wait();
     }
-    return shell_exit_code(commits->end->wait_status);
+    return report(Error(Code::kUnavailable,
+                        fmt::format("{} was interrupted; `ppdsm resume {}` goes on with it",
+                                    found->paths.id(), found->paths.id())));
 }
 
 Result<int> parse_signal(std::string name) {

@@ -104,6 +104,7 @@ void encode_payload(FlatBufferBuilder& out, const Manifest& manifest) {
         images.push_back(fb::CreateImageFile(out, name, &content));
     }
     std::vector<Offset<fb::Layer>> layers;
+    layers.reserve(manifest.layers.size());
     for (const Layer& layer : manifest.layers) layers.push_back(encode_layer(out, layer));
     std::vector<Offset<fb::Mount>> mounts;
     for (const MountRecord& mount : manifest.mounts) {

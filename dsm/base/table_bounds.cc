@@ -23,7 +23,10 @@ public:
     explicit Tally(std::size_t room_bytes) : room_bytes_(room_bytes) {}
 
     bool add_table(const Table& table, const TypeTable& type) {
-        const auto inline_bytes = ReadScalar<voffset_t>(table.GetVTable() + sizeof(voffset_t));
+        const std::uint8_t* vtable = table.GetVTable();
+        // The verifier lets one pass that ends before the table's size, perhaps with the message.
+        if (ReadScalar<voffset_t>(vtable) < 2 * sizeof(voffset_t)) return false;
+        const auto inline_bytes = ReadScalar<voffset_t>(vtable + sizeof(voffset_t));
         // The least is what names its vtable.
         if (!take(std::max<std::size_t>(inline_bytes, sizeof(flatbuffers::soffset_t)))) {
             return false;

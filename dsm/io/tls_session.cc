@@ -111,6 +111,22 @@ bool TlsSession::judge_certificate(X509* certificate) {
     return verdict.has_value();
 }
 
+Error TlsSession::explain_alert(int alert) const {
+    // What a judge's refusal becomes on its way.
+    const bool is_sought = role_ == Role::kAccepts && purpose() == LinkPurpose::kJoin;
+    if (alert != SSL_AD_BAD_CERTIFICATE || is_sought) {
+        return {Code::kUnavailable, "the other side refuses to talk: " + last_tls_error()};
+    }
+    if (purpose_ == LinkPurpose::kJoin) {
+        return {
+            Code::kInvalid,
+            "the other side refused our key: nobody is invited there; ask for a new invitation"};
+    }
+    return {Code::kInvalid,
+            "the other side refused our key: we are not on its mesh's allow list; `ppdsm peer "
+            "invite` at one of its peers makes an invitation, `ppdsm peer join` here uses it"};
+}
+
 Error TlsSession::explain(int result) {
     if (judged_) return *judged_;
     const int kind = SSL_get_error(ssl_.get(), result);
@@ -119,8 +135,7 @@ Error TlsSession::explain(int result) {
     if (kind == SSL_ERROR_ZERO_RETURN) return {Code::kUnavailable, "the other side closed"};
     // Alerts that the other side sent are numbered from here on.
     if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
-        return {Code::kUnavailable, "the other side refused our key (" + last_tls_error() +
-                                        "): we are not on its mesh's allow list"};
+        return explain_alert(reason - SSL_AD_REASON_OFFSET);
     }
     return {Code::kCorrupt, "TLS: " + last_tls_error()};
 }

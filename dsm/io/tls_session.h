@@ -62,6 +62,7 @@ private:
         : role_(role), purpose_(purpose), judge_(std::move(judge)) {}
     Status advance();
     Error explain(int result);
+    [[nodiscard]] Error explain_alert(int alert) const;
 
     Role role_;
     LinkPurpose purpose_;

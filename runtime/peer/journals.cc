@@ -26,10 +26,19 @@ constexpr std::uint8_t kEnd = 2;
 constexpr std::uint8_t kSignal = 3;
 constexpr std::uint8_t kBase = 4;  // Bytes of stdin and signals that came before, 8 bytes each.
 constexpr std::uint32_t kBaseBytes = 16;
+/// Of input before a base: more than could ever be given, and far from where sums wrap around.
+constexpr std::uint64_t kMaxBase = std::uint64_t{1} << 62;
 constexpr std::size_t kMaxFrameBytes = std::size_t{1} << 20;
 
 std::span<std::uint8_t> bytes_of(FrameHeader& header) {
     return {reinterpret_cast<std::uint8_t*>(&header), sizeof header};
+}
+
+/// Bytes of data and number of signals that came before a journal's first frame.
+std::array<std::uint64_t, 2> base_of(ByteView data) {
+    std::array<std::uint64_t, 2> before{};
+    std::memcpy(before.data(), data.data(), sizeof before);
+    return before;
 }
 
 Result<std::uint64_t> file_size(const OwnedFd& fd) {
@@ -129,9 +138,13 @@ Status InputJournal::load() {
         if (size_bytes_ + sizeof header + header.size_bytes > file_bytes) break;
         Bytes base;
         if (header.kind == kBase) {
-            if (header.size_bytes != kBaseBytes) break;
+            // Nothing comes before it.
+            if (header.size_bytes != kBaseBytes || size_bytes_ != 0) break;
             base.resize(kBaseBytes);
             PPDSM_TRY(read_exactly_at(fd_, base, size_bytes_ + sizeof header));
+            if (std::ranges::any_of(base_of(base), [](std::uint64_t n) { return n > kMaxBase; })) {
+                return fail(Code::kCorrupt, "input journal: a base that cannot be");
+            }
         }
         note(header.kind, header.value, base, header.size_bytes);
     }
@@ -148,8 +161,7 @@ void InputJournal::note(std::uint8_t kind, std::uint8_t value, ByteView data,
     } else if (kind == kSignal) {
         signals_.push_back(value);
     } else if (kind == kBase) {
-        std::array<std::uint64_t, 2> before{};
-        std::memcpy(before.data(), data.data(), sizeof before);
+        const auto before = base_of(data);
         data_bytes_ = before[0];
         signals_before_ = before[1];
     }
@@ -169,6 +181,10 @@ Status InputJournal::append(std::uint8_t kind, std::uint8_t value, ByteView data
 }
 
 Status InputJournal::append_base(std::uint64_t data_bytes, std::uint64_t signals) {
+    if (data_bytes > kMaxBase || signals > kMaxBase) {
+        return fail(Code::kInvalid, "no program has read " + std::to_string(data_bytes) +
+                                        " bytes or had " + std::to_string(signals) + " signals");
+    }
     const std::array<std::uint64_t, 2> before{data_bytes, signals};
     return append(kBase, 0, {reinterpret_cast<const std::uint8_t*>(before.data()), sizeof before});
 }

@@ -197,7 +197,8 @@ def migration(tools, quick):
     and restore by hand."""
     mib, moves, rounds = 256, 2 if quick else 4, 1 if quick else 3
     command = [tools.program("page_toucher"), str(mib), "1"]
-    warm = tools.warm_command(mib)
+    # Images here, images there, the program there, and what the peers read meanwhile.
+    warm = tools.warm_command(mib, copies=4)
     away = Figure("ms")
     records = {"sandbox": [], "plain": []}
     for _ in range(rounds):

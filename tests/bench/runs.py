@@ -91,9 +91,9 @@ class Tools:
         done = self.run(command)
         return (time.perf_counter() - begun) * 1000, (cpu() - cpu_begun) * 1000, done.stdout
 
-    def warm_command(self, mib):
+    def warm_command(self, mib, copies=2):
         """What to run before a dump or restore of a program of `mib`: images, memory, and some more."""
-        return [self.program("warm_memory"), str(2 * mib + mib // 4 + 64)]
+        return [self.program("warm_memory"), str(copies * mib + mib // 4 + 64)]
 
     def stock_criu(self, dumps, restores, command, warm):
         """CRIU alone in ppdsm's sandbox: records of dumps, restores and gaps."""

@@ -3,7 +3,7 @@
 namespace ppdsm::fuzz {
 
 const std::vector<Format>& formats() {
-    static const std::vector<Format> all = [] {
+    static const std::vector<Format> kAll = [] {
         std::vector<Format> made;
         add_link_formats(made);
         add_generation_formats(made);
@@ -11,7 +11,7 @@ const std::vector<Format>& formats() {
         add_run_formats(made);
         return made;
     }();
-    return all;
+    return kAll;
 }
 
 bool is_stable(const Format& format, const Bytes& understood) {

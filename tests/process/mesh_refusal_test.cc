@@ -171,6 +171,14 @@ TEST_F(MeshRefusal, AnAddressThatNobodyAnswersIsNamed) {
     EXPECT_TRUE(logs("c", "no-such-host.invalid")) << log_of("c");
 }
 
+TEST_F(MeshRefusal, AnInvitationThatIsNoneIsRefusedBeforeTheDaemonStarts) {
+    const Outcome begun = run_ppdsm({"peer", "start", "--home", directory("peer-a"), "--listen",
+                                     "127.0.0.1:0", "--join", "ppdsm-aaaa-bbbb"});
+    EXPECT_NE(begun.exit_code, 0);
+    EXPECT_TRUE(contains(begun.err, "this is no invitation")) << begun.err;
+    EXPECT_TRUE(own_processes().empty());
+}
+
 TEST_F(MeshRefusal, AWrongClockHarmsNobody) {
     const fs::path work = directory("work"), plain = directory("plain");
     const Outcome by_hand = run_plain(steady_job(), plain);

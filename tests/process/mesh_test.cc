@@ -116,6 +116,41 @@ TEST_F(MeshTest, ADetachedRunIsFoundAgain) {
     EXPECT_TRUE(fs::exists(work / "d/log.txt"));
 }
 
+TEST_F(MeshTest, WhoWaitsForAProgramWaitsForItsDaemonToo) {
+    start_mesh();
+    const fs::path work = directory("work");
+    Arguments options = often("b");
+    options.emplace_back("--detach");
+    const Outcome begun = run_exec(options, steady_job(), work);
+    ASSERT_EQ(begun.exit_code, 0) << begun.err;
+    const std::string vc = vc_called("job");
+    const auto waiting = start({ppdsm(), "wait", vc}, world());
+    const auto following = start({ppdsm(), "logs", "--follow", vc}, world());
+    kill_peer("a");
+    for (const auto& each : {waiting.get(), following.get()}) {
+        EXPECT_TRUE(wait_until([&] { return contains(each->err_so_far(), "ppdsm peer start"); }));
+    }
+    start_peer("a");
+    EXPECT_EQ(waiting->wait(kDeadline).exit_code, 7);
+    const Outcome all = following->wait(kDeadline);
+    EXPECT_EQ(all.exit_code, 0) << all.err;
+    EXPECT_TRUE(contains(all.out, "line 30"));
+}
+
+TEST_F(MeshTest, WhatADaemonTookBeforeItDiedGoesOn) {
+    start_mesh();
+    kill_peer("a");
+    start_peer("a", "deployment-made");
+    wait_for_mesh(3);
+    const Outcome exec = run_exec(often("b"), steady_job(), directory("work"));
+    EXPECT_NE(exec.exit_code, 0);
+    EXPECT_TRUE(contains(exec.err, "ppdsm ps")) << exec.err;
+    peers_.at("a").daemon->wait(kDeadline);
+    start_peer("a");
+    EXPECT_EQ(run_ppdsm({"wait", "job"}).exit_code, 7);
+    EXPECT_TRUE(contains(run_ppdsm({"logs", "job"}).out, "line 30"));
+}
+
 TEST_F(MeshTest, FilesComeHomeWithEachCommitWhenAskedTo) {
     start_mesh();
     const fs::path work = directory("work");

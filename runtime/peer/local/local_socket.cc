@@ -114,11 +114,16 @@ Result<Json> ask_local(const std::filesystem::path& path, const Json& request) {
 }
 
 Result<Json> ask_through(const OwnedFd& socket, const Json& request) {
+    PPDSM_ASSIGN(Json answer, exchange(socket, request));
+    if (answer.contains("error")) return fail(error_from_json(answer["error"]));
+    return answer;
+}
+
+Result<Json> exchange(const OwnedFd& socket, const Json& request) {
     PPDSM_TRY(send_message(socket, {request.dump(), {}, {}}));
     Result<Packet> packet = receive_packet(socket, kMaxPacketBytes);
     if (!packet) return fail(packet.error().within("no answer"));
     PPDSM_ASSIGN(auto decoded, decode_local(*std::move(packet)));
-    if (decoded.first.contains("error")) return fail(error_from_json(decoded.first["error"]));
     return std::move(decoded.first);
 }
 

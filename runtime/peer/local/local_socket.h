@@ -59,6 +59,8 @@ Result<nlohmann::json> ask_local(const std::filesystem::path& path, const nlohma
 
 /// The same over a socket that is open already, and stays so.
 Result<nlohmann::json> ask_through(const OwnedFd& socket, const nlohmann::json& request);
+/// The same, for who must tell a refusal, which is an answer here, from no answer.
+Result<nlohmann::json> exchange(const OwnedFd& socket, const nlohmann::json& request);
 
 /// The bytes of one packet, and back; kCorrupt.
 Result<std::pair<nlohmann::json, LocalMessage>> decode_local(Packet packet);

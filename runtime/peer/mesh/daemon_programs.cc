@@ -8,6 +8,7 @@
 #include "dsm/base/byte_text.h"
 #include "dsm/wire/codec.h"
 #include "messages_generated.h"
+#include "runtime/peer/fault_point.h"
 #include "runtime/peer/mesh/daemon.h"
 #include "runtime/peer/mesh/deployment.h"
 
@@ -59,7 +60,7 @@ void Daemon::forget_deployment(const std::string& vc) {
 Result<VcPaths> Daemon::create_deployment(const Json& request) {
     PPDSM_ASSIGN(VcRecord record, decode_record(request.value("record", "")));
     if (!record.on.empty()) PPDSM_TRY(mesh_->resolve(record.on));
-    PPDSM_ASSIGN(const VcPaths paths, home_.create_vc());
+    PPDSM_ASSIGN(VcPaths paths, home_.create_vc());
     record.id = paths.id();
     PPDSM_TRY(write_record(paths, record));
     // Generations lie where this peer keeps those of all computations.
@@ -69,6 +70,9 @@ Result<VcPaths> Daemon::create_deployment(const Json& request) {
     std::filesystem::create_symlink(hosted.manifests(), paths.manifests(), error);
     if (!error) std::filesystem::create_symlink(hosted.chunks(), paths.chunks(), error);
     if (error) return fail(Error::from_errno("prepare " + paths.directory.string(), error.value()));
+    // From here on it is ours: a daemon that is killed before it has placed it goes on with it.
+    PPDSM_TRY(replace_file(paths.placement(), as_bytes("{}\n"), 0600));
+    fault_point("deployment-made");
     PPDSM_ASSIGN(std::unique_ptr<Deployment> deployment, Deployment::open(services(), paths));
     adopt_deployment(std::move(deployment));
     return paths;
@@ -105,15 +109,14 @@ Result<Json> Daemon::attach(std::uint64_t client, const Json& request) {
 // Hosting.
 
 void Daemon::listen_for_programs() {
-    mesh_->handle(MessageType::kDeploy, [this](const PeerId& from, Frame frame) {
-        return on_deploy(from, std::move(frame));
+    mesh_->handle(MessageType::kDeploy, [this](const PeerId& from, const Frame& frame) {
+        return on_deploy(from, frame);
     });
-    mesh_->handle(MessageType::kCommand, [this](const PeerId& from, Frame frame) {
-        return on_command(from, std::move(frame));
+    mesh_->handle(MessageType::kCommand, [this](const PeerId& from, const Frame& frame) {
+        return on_command(from, frame);
     });
-    mesh_->handle(MessageType::kEvent, [this](const PeerId& from, Frame frame) {
-        return on_event(from, std::move(frame));
-    });
+    mesh_->handle(MessageType::kEvent,
+                  [this](const PeerId& from, const Frame& frame) { return on_event(from, frame); });
     mesh_->handle(MessageType::kOutput, [this](const PeerId& from, const Frame& frame) -> Status {
         PPDSM_ASSIGN(const wire::OutputT output, decode_message<wire::Output>(frame.payload));
         const auto found = deployments_.find(output.vc);

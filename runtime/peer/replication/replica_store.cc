@@ -55,18 +55,19 @@ Result<std::map<std::uint64_t, fs::path>> list_manifests(const fs::path& directo
     return found;
 }
 
+/// What is under way.
+struct Pull {
+    GenerationOffer offer;
+    Bytes manifest;
+    std::uint64_t bytes_total = 0;
+    std::unique_ptr<ChunkPull> walk;
+    PullReport report;
+    std::uint64_t unflushed_bytes = 0;
+};
+
 }  // namespace
 
 struct ReplicaStore::Impl {
-    struct Pull {
-        GenerationOffer offer;
-        Bytes manifest;
-        std::uint64_t bytes_total = 0;
-        std::unique_ptr<ChunkPull> walk;
-        PullReport report;
-        std::uint64_t unflushed_bytes = 0;
-    };
-
     Status find_held();
     [[nodiscard]] Result<Manifest> load(std::uint64_t generation) const;
     [[nodiscard]] bool is_complete(const Manifest& manifest, const Manifest* base);
@@ -182,7 +183,7 @@ Result<bool> ReplicaStore::begin(const GenerationOffer& offer, ByteView manifest
                                            " is offered");
     }
     const std::optional<Manifest> base = impl_->choose_base(offer);
-    Impl::Pull& pull = impl_->pull.emplace();
+    Pull& pull = impl_->pull.emplace();
     pull.offer = offer;
     pull.offer.manifest.clear();
     pull.manifest.assign(manifest.begin(), manifest.end());
@@ -201,7 +202,7 @@ Result<std::vector<ChunkId>> ReplicaStore::next_request(std::size_t most) {
 Result<ReplicaStore::Accepted> ReplicaStore::accept(const std::vector<ChunkId>& asked,
                                                     const ChunkBatch& batch) {
     PPDSM_CHECK(impl_->pull);
-    Impl::Pull& pull = *impl_->pull;
+    Pull& pull = *impl_->pull;
     ++pull.report.requests;
     pull.report.received_bytes += batch.payload.size();
     Accepted accepted;
@@ -276,7 +277,7 @@ bool ReplicaStore::complete() const { return impl_->pull && impl_->pull->walk->d
 
 Result<PullReport> ReplicaStore::finish() {
     PPDSM_CHECK(complete());
-    Impl::Pull& pull = *impl_->pull;
+    Pull& pull = *impl_->pull;
     const auto before = std::chrono::steady_clock::now();
     PPDSM_TRY(impl_->store->flush());
     fault_point("replica-flushed");

@@ -97,5 +97,32 @@ TEST_F(OddPeerTest, AddressesThatAreNoTextAreNotKept) {
     EXPECT_TRUE(fs::exists(directory_ / "mesh" / "peers.json"));
 }
 
+/// Called back in between, two peers that replace each other's links would do so for ever.
+TEST_F(OddPeerTest, WhoComesAgainReplacesItsLinkAndIsNotCalledBack) {
+    heartbeat_.start(10, 10);
+    int called = 0;
+    const auto listener = LinkListener::listen(
+                              loop_, *tls_, {"127.0.0.1", "0"},
+                              [&](const PublicKey&, LinkPurpose) {
+                                  ++called;
+                                  return Status();
+                              },
+                              [](const std::unique_ptr<Link>&) {})
+                              .value();
+    Member odd;
+    odd.id = key_->id();
+    odd.instance = 1;
+    odd.addresses = {"127.0.0.1:" + std::to_string(listener->port())};
+    std::vector<std::unique_ptr<Link>> links;
+    links.push_back(call({odd}));
+    ASSERT_TRUE(run_until([&] { return mesh_->is_linked(odd.id); }));
+    for (int replaced = 1; replaced <= 10; ++replaced) {
+        links.push_back(call({odd}));
+        ASSERT_TRUE(run_until([&] { return closed_ == replaced; }));
+        EXPECT_TRUE(mesh_->is_linked(odd.id));
+    }
+    EXPECT_EQ(called, 0);
+}
+
 }  // namespace
 }  // namespace ppdsm

@@ -159,5 +159,27 @@ TEST_F(JournalsTest, OutputGoesOnBehindAHole) {
     EXPECT_EQ(read_all(*first, Stream::kStdout, first->size_bytes()), "one two");
 }
 
+TEST_F(JournalsTest, ABaseIsBelievedOnlyAtTheBeginningAndOnlyIfItCanBe) {
+    const auto path = directory_ / "input.log";
+    {
+        Result<InputJournal> journal = InputJournal::open(path);
+        ASSERT_TRUE(journal);
+        EXPECT_EQ(journal->append_base(~std::uint64_t{0}, 0).error().code(), Code::kInvalid);
+        ASSERT_TRUE(journal->append_signal(15));
+        ASSERT_TRUE(journal->append_base(1000, 7));
+    }
+    Result<InputJournal> later = InputJournal::open(path);
+    ASSERT_TRUE(later);
+    EXPECT_EQ(later->signal_count(), 1U);
+    // A frame of kind 4, 16 bytes, that says 2^64 - 1 signals.
+    Bytes impossible = {4, 0, 0, 0, 16, 0, 0, 0};
+    impossible.resize(16, 0);
+    impossible.resize(24, 0xff);
+    ASSERT_TRUE(replace_file(path, impossible, 0600));
+    const Result<InputJournal> refused = InputJournal::open(path);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::kCorrupt);
+}
+
 }  // namespace
 }  // namespace ppdsm

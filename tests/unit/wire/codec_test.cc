@@ -21,6 +21,14 @@ Result<typename Table::NativeTableType> decode(const FlatBufferBuilder& builder)
     return decode_message<Table>({builder.GetBufferPointer(), builder.GetSize()});
 }
 
+TEST(Codec, RefusesATableWhoseLayoutEndsBeforeItsSize) {
+    for (const std::uint8_t layout_bytes : Bytes{0, 2}) {
+        // The root's offset; the table, whose layout lies 8 bytes behind it; then the layout.
+        const Bytes message = {4, 0, 0, 0, 0xf8, 0xff, 0xff, 0xff, 0, 0, 0, 0, layout_bytes, 0, 0};
+        EXPECT_FALSE(decode_message<wire::Gossip>(message)) << int{layout_bytes};
+    }
+}
+
 TEST(Codec, RefusesATableThatIsNamedAgainAndAgain) {
     FlatBufferBuilder builder;
     const auto name = builder.CreateString(kLong);
@@ -36,6 +44,7 @@ TEST(Codec, RefusesTablesThatShareAString) {
     FlatBufferBuilder builder;
     const auto name = builder.CreateString(kLong);
     std::vector<flatbuffers::Offset<wire::Member>> members;
+    members.reserve(kTimes);
     for (std::size_t i = 0; i < kTimes; ++i) {
         members.push_back(wire::CreateMember(builder, 0, i, 0, 0, name));
     }
@@ -56,6 +65,7 @@ TEST(Codec, RefusesTablesThatShareNumbers) {
     const auto lengths = builder.CreateVector(std::vector<std::uint16_t>(kLong.size(), 1));
     const auto stored = builder.CreateVector(std::vector<std::uint8_t>{1});
     std::vector<flatbuffers::Offset<wire::ChunkBlock>> blocks;
+    blocks.reserve(kTimes);
     for (std::size_t i = 0; i < kTimes; ++i) {
         blocks.push_back(wire::CreateChunkBlock(builder, 0, 1, lengths, stored));
     }
