@@ -12,6 +12,8 @@ ninja-build           # builds
 pkgconf|pkg-config    # finds libuv, LZ4, xxHash, protobuf-c, and shows that ours can be found
 ccache                # a second build costs seconds
 clang-format-19       # lint: one version everywhere, since versions format differently
+clang-19              # compiles the public header's tests, as users may
+libclang-rt-19-dev    # its sanitizers
 clang-tidy-19         # lint: the first with checks for coroutines
 libuv1-dev            # event loop of the peers
 libflatbuffers-dev    # manifests and messages

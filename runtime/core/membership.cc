@@ -463,6 +463,14 @@ void Membership::on(std::int64_t now_us, const LinkOpened& event, Effects& effec
     if (found == entries_.end()) return;
     Entry& entry = found->second;
     entry.linked = true;
+    if (event.member.instance < entry.member.instance && is_up(entry.member.state)) {
+        // An earlier daemon answers for its key, and no link to the later one is left: a copied
+        // home whose copy is gone. What it says would count for nothing until it rises above that
+        // one, which has a moment to object.
+        Member gone = entry.member;
+        gone.state = MemberState::kDead;
+        doubt(now_us, entry, self_.id, gone, effects);
+    }
     GossipMessage news{GossipMessage::Kind::kNews, 0, {}, {self_}};
     const bool was_apart = entry.member.state != MemberState::kAlive;
     if (was_apart) news.members.push_back(entry.member);  // It refutes that.

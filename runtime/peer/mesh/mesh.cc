@@ -22,6 +22,8 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr std::uint64_t kCallMs = 3'000;
+/// Between two calls of one peer.
+constexpr std::int64_t kRedialUs = 200'000;
 
 bool is_answer(MessageType type) {
     switch (type) {
@@ -122,6 +124,7 @@ Mesh::Mesh(Loop& loop, Setup setup, PeerKey key, TlsContext tls, Trust trust,
       trust_(std::move(trust)),
       invitations_(std::move(invitations)),
       acquaintance_timer_(loop, [this] { call_acquaintances(); }),
+      redial_timer_(loop, [this] { redial(); }),
       timer_(loop, [this] { step(membership::Tick{}); }) {}
 
 Mesh::~Mesh() { *alive_ = false; }
@@ -281,9 +284,22 @@ void Mesh::dial(const PeerId& peer) {
     const Member* member = membership_->find(peer);
     if (member == nullptr || left_ || is_linked(peer)) return;
     if (dialing_.contains(peer.to_string()) || member->addresses.empty()) return;
+    // Who closes each link that we make is not called without end.
+    const std::int64_t now_us = monotonic_now_us();
+    std::int64_t& dialed_us = dialed_us_[peer];
+    if (dialed_us != 0 && now_us < dialed_us + kRedialUs) {
+        redials_.insert(peer);
+        if (!redial_timer_.is_active()) redial_timer_.start(kRedialUs / 1000);
+        return;
+    }
+    dialed_us = now_us;
     std::vector<std::string> others(member->addresses.begin() + 1, member->addresses.end());
     const Result<Endpoint> first = Endpoint::parse(member->addresses.front());
     if (first) dial_endpoint(*first, peer, std::move(others));
+}
+
+void Mesh::redial() {
+    for (const PeerId& peer : std::exchange(redials_, {})) dial(peer);
 }
 
 /// `others`: where to try next.
@@ -355,7 +371,11 @@ Status Mesh::on_hello(std::uint64_t line_id, const Frame& frame) {
     const auto known = current_.find(peer);
     if (known != current_.end()) {
         const Line& other = lines_.at(known->second);
-        if (other.instance > member.instance) {
+        // One that has risen since its Hello is known by what it says of itself now.
+        const Member* risen = membership_->find(peer);
+        const std::uint64_t newest =
+            std::max(other.instance, risen == nullptr ? 0 : risen->instance);
+        if (newest > member.instance) {
             return fail(Code::kInvalid, "two daemons have the key " + peer.to_string() + ": at " +
                                             other.link->remote_host() + " and at " +
                                             line.link->remote_host() +
@@ -363,7 +383,7 @@ Status Mesh::on_hello(std::uint64_t line_id, const Frame& frame) {
         }
         // Both called at the same time: the call of the one with the smaller id stays.
         const bool we_call = peer > key_.id();
-        const bool keep_other = other.instance == member.instance &&
+        const bool keep_other = newest == member.instance &&
                                 other.link->was_accepted() != we_call &&
                                 line.link->was_accepted() == we_call;
         if (keep_other) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -105,6 +106,7 @@ private:
          Invitations invitations);
     Status judge(const PublicKey& key, LinkPurpose purpose);
     void dial(const PeerId& peer);
+    void redial();
     void dial_endpoint(const Endpoint& endpoint, std::optional<PeerId> expected,
                        std::vector<std::string> others);
     void adopt(std::unique_ptr<Link> link);
@@ -140,6 +142,8 @@ private:
     std::uint64_t next_line_ = 1;
     /// Under way; keyed by peer, or by address where that is all we know.
     std::map<std::string, std::unique_ptr<Link>> dialing_;
+    std::map<PeerId, std::int64_t> dialed_us_;  ///< When each was last called.
+    std::set<PeerId> redials_;                  ///< To be called when their time has come.
     std::map<std::uint64_t, std::unique_ptr<Link>> joiners_;
     std::map<std::uint64_t, Pending> pending_;
     std::uint64_t next_correlation_ = 1;
@@ -147,6 +151,7 @@ private:
     /// Where peers of this mesh were reached, in peers.json: how a restarted daemon finds it again.
     std::map<PeerId, std::vector<std::string>> acquaintances_;
     Timer acquaintance_timer_;
+    Timer redial_timer_;
     OnMember on_member_;
     std::function<void(const PeerId&, bool)> on_link_;
     std::function<void(const PeerId&)> on_drained_;

@@ -79,6 +79,33 @@ TEST_F(MembershipTest, AHomeOfAnEarlierDayIsListenedToAgain) {
     EXPECT_EQ(core_.self().instance, 10U);
 }
 
+TEST_F(MembershipTest, AnEarlierDaemonOfAKeyIsAMemberAgainWhenItsCopyIsGone) {
+    Membership original(member(1), MembershipSettings{}, 8);
+    (void)step(LinkOpened{member(1, 2)});  // The copy of its home; the original is refused.
+    (void)step(LinkClosed{id(1)});
+    std::vector<Effect> ours = step(LinkOpened{original.self()});
+    std::vector<Effect> theirs;
+    original.step(now_us_, LinkOpened{core_.self()}, theirs);
+    // What each says reaches the other.
+    for (int round = 0; round < 4; ++round) {
+        std::vector<Effect> next;
+        for (const Effect& effect : std::exchange(ours, {})) {
+            const auto* out = std::get_if<Send>(&effect);
+            if (out == nullptr || out->to != id(1)) continue;
+            original.step(now_us_, Received{id(0), out->message}, next);
+        }
+        for (const Effect& effect : std::exchange(theirs, std::move(next))) {
+            const auto* out = std::get_if<Send>(&effect);
+            if (out == nullptr) continue;
+            for (Effect& each : step(Received{id(1), out->message}))
+                ours.push_back(std::move(each));
+        }
+    }
+    EXPECT_GT(original.self().instance, 2U);
+    EXPECT_EQ(core_.find(id(1))->instance, original.self().instance);
+    EXPECT_EQ(state(1), MemberState::kAlive);
+}
+
 TEST_F(MembershipTest, AProcessThatIsGoneIsDeadAtOnceAndAllAreTold) {
     step(LinkOpened{member(1)});
     step(LinkOpened{member(2)});
