@@ -56,6 +56,7 @@ enum OutcomeKind : std::uint32_t {
     kException,  ///< `type` is one of errors.h's tags, the bytes are the text.
     kCrashed,    ///< The process ended otherwise; the bytes say how and where.
     kStopped,    ///< Cancelled before it could begin, or by force.
+    kUnplaced,   ///< Nobody may run it; the bytes give each peer's reason.
 };
 
 struct Outcome {

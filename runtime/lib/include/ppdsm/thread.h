@@ -129,6 +129,7 @@ private:
             case abi::kResult: break;
             case abi::kException: detail::rethrow_travelled(child.type, bytes.text());
             case abi::kStopped: throw Cancelled(bytes.text());
+            case abi::kUnplaced: throw NoPeer(bytes.text());
             default: throw ThreadCrashed(bytes.text());
         }
         if (child.type != detail::fingerprint<T>()) {
