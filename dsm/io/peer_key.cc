@@ -88,6 +88,32 @@ PeerId PublicKey::id() const {
     return id;
 }
 
+bool PublicKey::verifies(ByteView message, ByteView signature) const {
+    const std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> key(
+        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, bytes.data(), bytes.size()),
+        EVP_PKEY_free);
+    const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                     EVP_MD_CTX_free);
+    const bool is_signed =
+        key != nullptr &&
+        EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+        EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(),
+                         message.size()) == 1;
+    ERR_clear_error();
+    return is_signed;
+}
+
+Bytes PeerKey::sign(ByteView message) const {
+    Bytes signature(64);
+    std::size_t size = signature.size();
+    const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                     EVP_MD_CTX_free);
+    PPDSM_CHECK(EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1);
+    PPDSM_CHECK(EVP_DigestSign(context.get(), signature.data(), &size, message.data(),
+                               message.size()) == 1);
+    return signature;
+}
+
 Result<PeerKey> PeerKey::load_or_create(const std::filesystem::path& path) {
     std::error_code error;
     PPDSM_ASSIGN(EVP_PKEY * key,

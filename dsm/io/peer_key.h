@@ -21,6 +21,8 @@ struct PublicKey {
     auto operator<=>(const PublicKey&) const = default;
     /// The first 20 bytes of the key's SHA-256.
     [[nodiscard]] PeerId id() const;
+    /// Whether the key's owner has signed these bytes.
+    [[nodiscard]] bool verifies(ByteView message, ByteView signature) const;
 };
 
 class PeerKey {
@@ -31,6 +33,8 @@ public:
 
     [[nodiscard]] const PublicKey& public_key() const { return public_key_; }
     [[nodiscard]] PeerId id() const { return public_key_.id(); }
+    /// 64 bytes; Ed25519.
+    [[nodiscard]] Bytes sign(ByteView message) const;
     [[nodiscard]] evp_pkey_st* key() const { return key_.get(); }
     /// Self-signed, for TLS; valid at any time, so that a wrong clock does no harm.
     [[nodiscard]] x509_st* certificate() const { return certificate_.get(); }

@@ -52,6 +52,7 @@ constexpr std::array kTypes{
     TypeRow{MessageType::kCommand, "Command", 256 * kKiB},
     TypeRow{MessageType::kEvent, "Event", 256 * kKiB},
     TypeRow{MessageType::kOutput, "Output", 512 * kKiB},
+    TypeRow{MessageType::kWarrant, "Warrant", 4 * kKiB},
 };
 
 const TypeRow* row_of(MessageType type) {

@@ -49,6 +49,7 @@ enum class MessageType : std::uint16_t {
     kCommand = 50,
     kEvent = 51,
     kOutput = 52,
+    kWarrant = 53,
 };
 
 [[nodiscard]] std::string_view message_name(MessageType type);

@@ -6,6 +6,7 @@
 #include "runtime/peer/mesh/capacity.h"
 #include "runtime/peer/mesh/gossip_codec.h"
 #include "runtime/peer/mesh/invite.h"
+#include "runtime/peer/mesh/warrants.h"
 #include "tests/fuzz/formats.h"
 #include "tests/fuzz/unnamed_file.h"
 
@@ -105,6 +106,8 @@ void add_tables(std::vector<Format>& all) {
     generation.vc = "aaaabbbb";
     generation.generation = 3;
     all.push_back(table<wire::GenerationName>("generation-name", generation));
+    const Warrant warrant{"aaaabbbb", filled<PeerId>(1), filled<PeerId>(2), Bytes(64, 3)};
+    all.push_back(format_of("warrant", warrant, encode_warrant, decode_warrant));
     wire::AnswerT answer;
     answer.error_code = 2;
     answer.error = "why";

@@ -10,10 +10,12 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "dsm/base/owned_fd.h"
 #include "dsm/io/tls_session.h"
+#include "dsm/wire/frame.h"
 
 namespace ppdsm::process_test {
 
@@ -46,6 +48,22 @@ public:
     void say(ByteView plain) {
         (void)session_->send(plain);
         flush();
+    }
+    /// The frame that answers the request of that number; nothing when none comes in time.
+    std::optional<Frame> answer_to(std::uint64_t correlation) {
+        std::optional<Frame> found;
+        while (!found) {
+            FrameReader reader;
+            const ByteView all = as_bytes(heard_);
+            if (all.size() > kPreambleBytes) {
+                (void)reader.feed(all.subspan(kPreambleBytes), [&](Frame frame) -> Status {
+                    if (frame.correlation == correlation) found = std::move(frame);
+                    return {};
+                });
+            }
+            if (!found && !read_some()) break;
+        }
+        return found;
     }
     /// Whether the other side ends the connection, before the deadline.
     bool is_refused() {

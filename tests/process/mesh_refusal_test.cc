@@ -5,7 +5,12 @@
 
 #include <fstream>
 
+#include "dsm/wire/codec.h"
 #include "dsm/wire/frame.h"
+#include "messages_generated.h"
+#include "runtime/peer/mesh/file_messages.h"
+#include "runtime/peer/mesh/gossip_codec.h"
+#include "runtime/peer/replication/generation_offer.h"
 #include "tests/process/hostile_member.h"
 #include "tests/process/mesh_fixture.h"
 
@@ -56,6 +61,11 @@ protected:
         return bytes;
     }
 };
+
+/// As steady_job(), for eight seconds.
+Arguments long_job() {
+    return {"sh", "-c", "i=0; while [ $i -lt 80 ]; do i=$((i+1)); echo line $i; sleep 0.1; done"};
+}
 
 TEST_F(MeshRefusal, AnotherVersionIsRefusedAndBothAreNamed) {
     start_mesh();
@@ -155,6 +165,52 @@ TEST_F(MeshRefusal, TwoDaemonsOfOneHomeAreBothNamed) {
     EXPECT_TRUE(wait_until([&] { return ready_from("a") == 3 && ready_from("b") == 3; }))
         << list_from("a").dump(1);
     expect_well("b");
+}
+
+/// Knows a computation's id, and asks a holder for all that is held of it, and to drop it.
+TEST_F(MeshRefusal, AMemberThatHasNothingToDoWithAComputationGetsNothingOfIt) {
+    const fs::path work = directory("work"), plain = directory("plain");
+    const Outcome by_hand = run_plain(long_job(), plain);
+    start_mesh();
+    start_peer("d");
+    ASSERT_EQ(ask("d", {"join", invite("a")}).exit_code, 0);
+    wait_for_mesh(4);
+    const auto exec = start_exec(often("b"), long_job(), work);
+    ASSERT_EQ(worker_of("job", 3), "b");
+    const std::string vc = vc_called("job");
+    const auto held_by = [&](const std::string& peer) {
+        const fs::path manifests = peers_.at(peer).home / "hosted" / vc / "manifests";
+        return fs::exists(manifests) && !fs::is_empty(manifests);
+    };
+    const std::string holder = held_by("c") ? "c" : "d";
+    const std::string stranger = holder == "c" ? "d" : "c";
+    ASSERT_TRUE(held_by(holder));
+    ASSERT_FALSE(held_by(stranger)) << "of two replicas one is the deployer";
+    kill_peer(stranger);
+    HostileMember member(peers_.at(stranger).home, address_of(holder));
+    member.say(preamble(kOldestWireVersion, kNewestWireVersion));
+    Member self;
+    self.instance = 1000;
+    self.name = stranger;
+    member.say(encode_frame(MessageType::kHello, 0, encode_hello(self)));
+    wire::GenerationNameT name;
+    name.vc = vc;
+    member.say(encode_frame(MessageType::kForget, 0, encode_message<wire::GenerationName>(name)));
+    const GenerationOffer offer{vc, 1000, 1000, 999, ChunkId::of({}), 1, {}};
+    member.say(encode_frame(MessageType::kOffer, 1, encode_offer(offer)));
+    name.generation = 3;
+    member.say(encode_frame(MessageType::kGetOffer, 2, encode_message<wire::GenerationName>(name)));
+    member.say(encode_frame(MessageType::kGetCatalog, 3, encode_catalog_request({vc, 0})));
+    const std::optional<Frame> offered = member.answer_to(1), got = member.answer_to(2),
+                               catalog = member.answer_to(3);
+    ASSERT_TRUE(offered && got && catalog);
+    EXPECT_EQ(decode_offer_answer(offered->payload)->outcome.error().code(), Code::kUnsupported);
+    EXPECT_TRUE(got->payload.empty());
+    EXPECT_EQ(decode_catalog_reply(catalog->payload).error().code(), Code::kUnsupported);
+    EXPECT_TRUE(logs(holder, "has nothing to do with it")) << log_of(holder);
+    EXPECT_TRUE(held_by(holder));
+    kill_peer("b");
+    expect_same(by_hand, exec->wait(kDeadline), plain, work);
 }
 
 TEST_F(MeshRefusal, AnAddressThatNobodyAnswersIsNamed) {

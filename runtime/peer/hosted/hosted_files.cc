@@ -28,7 +28,7 @@ Result<std::unique_ptr<HostedFiles>> HostedFiles::open(Loop& loop, Mesh& mesh, M
                                                        Setup setup,
                                                        std::shared_ptr<spdlog::logger> log) {
     std::unique_ptr<HostedFiles> hosted(
-        new HostedFiles(loop, mesh, std::move(setup), std::move(log)));
+        new HostedFiles(loop, mesh, files, std::move(setup), std::move(log)));
     const Setup& asked = hosted->setup_;
     hosted->source_ = files.source(asked.vc, asked.owner);
     hosted->source_->set_holders(asked.holders);
@@ -128,6 +128,7 @@ void HostedFiles::bring_up_to_date(const PeerId& peer, const std::shared_ptr<Rou
         {lines->size(), kMostSliceBytes, round->secured.catalog_bytes - have_bytes}));
     while (!lines->empty() && lines->back() != '\n') lines->pop_back();
     request.catalog = *std::move(lines);
+    files_.warrants().show(setup_.vc, peer);
     mesh_.request(peer, Priority::kBulk, MessageType::kHoldFiles, encode_hold_request(request),
                   [this, alive = alive_, peer, round](const Result<Frame>& frame) {
                       if (!*alive) return;

@@ -48,8 +48,9 @@ public:
 
 private:
     struct Round;
-    HostedFiles(Loop& loop, Mesh& mesh, Setup setup, std::shared_ptr<spdlog::logger> log)
-        : loop_(loop), mesh_(mesh), setup_(std::move(setup)), log_(std::move(log)) {}
+    HostedFiles(Loop& loop, Mesh& mesh, MeshFiles& files, Setup setup,
+                std::shared_ptr<spdlog::logger> log)
+        : loop_(loop), mesh_(mesh), files_(files), setup_(std::move(setup)), log_(std::move(log)) {}
     void complete(std::function<void(const Status&)> done);
     void note_progress(const FileBroker::Progress& progress);
     void on_complete(const Result<FileBroker::Exposures>& exposures);
@@ -59,6 +60,7 @@ private:
 
     Loop& loop_;
     Mesh& mesh_;
+    MeshFiles& files_;
     Setup setup_;
     std::shared_ptr<spdlog::logger> log_;
     std::shared_ptr<MeshFileSource> source_;

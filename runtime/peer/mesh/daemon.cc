@@ -65,10 +65,11 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Loop& loop, const Home& home, Daem
     const DaemonOptions& asked = daemon->options_;
     PPDSM_ASSIGN(daemon->mesh_, Mesh::start(loop, {home.directory(), asked.name, asked.listen,
                                                    asked.advertised, daemon->log_}));
-    daemon->replicas_ =
-        std::make_unique<Replicas>(loop, *daemon->mesh_, daemon->home_, daemon->log_);
-    PPDSM_ASSIGN(daemon->files_,
-                 MeshFiles::open(loop, *daemon->mesh_, daemon->home_, daemon->log_));
+    daemon->warrants_ = std::make_unique<Warrants>(*daemon->mesh_, daemon->home_, daemon->log_);
+    daemon->replicas_ = std::make_unique<Replicas>(loop, *daemon->mesh_, *daemon->warrants_,
+                                                   daemon->home_, daemon->log_);
+    PPDSM_ASSIGN(daemon->files_, MeshFiles::open(loop, *daemon->mesh_, *daemon->warrants_,
+                                                 daemon->home_, daemon->log_));
     daemon->listen_for_programs();
     daemon->resume_deployments();
     PPDSM_TRY(daemon->listen_locally());

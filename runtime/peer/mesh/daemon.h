@@ -18,6 +18,7 @@
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/mesh_files.h"
 #include "runtime/peer/mesh/replicas.h"
+#include "runtime/peer/mesh/warrants.h"
 
 namespace ppdsm {
 
@@ -105,6 +106,7 @@ private:
     OwnedFd lock_;
     std::shared_ptr<spdlog::logger> log_;
     std::unique_ptr<Mesh> mesh_;
+    std::unique_ptr<Warrants> warrants_;
     std::unique_ptr<Replicas> replicas_;
     std::unique_ptr<MeshFiles> files_;
     std::map<std::string, std::unique_ptr<Deployment>> deployments_;

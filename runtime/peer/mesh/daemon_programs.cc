@@ -19,7 +19,8 @@ using Json = nlohmann::json;
 // Deploying.
 
 Deployment::Services Daemon::services() {
-    return {loop_, *mesh_, *replicas_, *files_, home_, log_, [this] { return survey(); }};
+    return {loop_,   *mesh_, *warrants_, *replicas_,
+            *files_, home_,  log_,       [this] { return survey(); }};
 }
 
 /// Those of earlier lives of this daemon that have not ended.
@@ -129,6 +130,7 @@ void Daemon::listen_for_programs() {
         PPDSM_ASSIGN(const wire::GenerationNameT name,
                      decode_message<wire::GenerationName>(frame.payload));
         if (!is_vc_id(name.vc) || deployments_.contains(name.vc)) return {};
+        if (!warrants_->is_deployer(name.vc, from)) return {};
         forgotten_.insert(name.vc);
         const auto hosted = hosted_.find(name.vc);
         if (hosted == hosted_.end()) {
@@ -140,6 +142,7 @@ void Daemon::listen_for_programs() {
     });
     mesh_->watch_links([this](const PeerId& peer, bool is_open) {
         is_open ? files_->on_linked(peer) : replicas_->on_link_closed(peer);
+        if (!is_open) warrants_->on_link_closed(peer);
         for (auto& [vc, run] : hosted_) {
             if (run->deployer() != peer) continue;
             is_open ? run->on_deployer_linked() : run->on_deployer_unlinked();
@@ -163,6 +166,7 @@ void Daemon::listen_for_programs() {
 void Daemon::forget_hosted(const std::string& vc) {
     files_->forget(vc);
     replicas_->forget(vc);
+    warrants_->forget(vc);
 }
 
 void Daemon::answer_order(const PeerId& to, std::uint64_t correlation, const Status& status) {
@@ -191,7 +195,9 @@ Status Daemon::on_deploy(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(DeployOrder order, decode_order(frame.payload));
     const std::string vc = order.record.id;
     const std::uint64_t correlation = frame.correlation;
-    if (const Status allowed = check_order(from, order); !allowed) {
+    Status allowed = check_order(from, order);
+    if (allowed) allowed = warrants_->may_order(vc, from);
+    if (!allowed) {
         answer_order(from, correlation, allowed);
         return {};
     }

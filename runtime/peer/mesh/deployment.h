@@ -33,6 +33,7 @@ public:
     struct Services {
         Loop& loop;
         Mesh& mesh;
+        Warrants& warrants;
         Replicas& replicas;
         MeshFiles& files;
         Home home;

@@ -169,6 +169,7 @@ void Deployment::send_order(const DeployOrder& order) {
     sent_input_end_ = false;
     services_.log->info("vc={} epoch={} goes to {}", paths_.id(), order.epoch,
                         services_.mesh.describe(*worker_));
+    services_.warrants.grant(paths_.id(), *worker_);
     services_.mesh.request(
         *worker_, Priority::kBulk, MessageType::kDeploy, encode_order(order),
         [this, alive = alive_, epoch = order.epoch, worker = *worker_](Result<Frame> frame) {

@@ -83,6 +83,7 @@ public:
     /// Looks for peers there that we know already.
     void call(const Endpoint& endpoint);
     [[nodiscard]] const Trust& trust() const { return trust_; }
+    [[nodiscard]] const PeerKey& key() const { return key_; }
     Status distrust(const PeerId& id);
     /// Tells the others that we go.
     void leave();

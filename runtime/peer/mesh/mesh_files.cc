@@ -35,9 +35,13 @@ struct MeshFiles::Impl : std::enable_shared_from_this<Impl> {
         std::function<bool(const PeerId&)> involves;
     };
 
-    Impl(Loop& its_loop, Mesh& its_mesh, const Home& its_home,
+    Impl(Loop& its_loop, Mesh& its_mesh, Warrants& its_warrants, const Home& its_home,
          std::shared_ptr<spdlog::logger> its_log)
-        : loop(its_loop), mesh(its_mesh), home(its_home), log(std::move(its_log)) {}
+        : loop(its_loop),
+          mesh(its_mesh),
+          warrants(its_warrants),
+          home(its_home),
+          log(std::move(its_log)) {}
 
     void listen();
     void answer(const PeerId& to, const Frame& request, MessageType type, const Bytes& payload) {
@@ -63,6 +67,7 @@ struct MeshFiles::Impl : std::enable_shared_from_this<Impl> {
 
     Loop& loop;
     Mesh& mesh;
+    Warrants& warrants;
     Home home;
     std::shared_ptr<spdlog::logger> log;
     std::unique_ptr<FileCache> cache;
@@ -73,9 +78,10 @@ struct MeshFiles::Impl : std::enable_shared_from_this<Impl> {
     std::vector<std::weak_ptr<MeshFileSource>> sources_in_use;
 };
 
-Result<std::unique_ptr<MeshFiles>> MeshFiles::open(Loop& loop, Mesh& mesh, const Home& home,
+Result<std::unique_ptr<MeshFiles>> MeshFiles::open(Loop& loop, Mesh& mesh, Warrants& warrants,
+                                                   const Home& home,
                                                    std::shared_ptr<spdlog::logger> log) {
-    auto impl = std::make_shared<Impl>(loop, mesh, home, std::move(log));
+    auto impl = std::make_shared<Impl>(loop, mesh, warrants, home, std::move(log));
     FileCache::Options options;
     options.directory = home.cache() / "files";
     PPDSM_ASSIGN(impl->cache, FileCache::open(loop, std::move(options)));
@@ -234,6 +240,11 @@ Status MeshFiles::Impl::on_hold(const PeerId& from, const Frame& frame) {
         (void)self->mesh.send(from, Priority::kBulk, MessageType::kFilesHeld, correlation,
                               encode_hold_reply(holds));
     };
+    if (!is_vc_id(request.vc)) return fail(Code::kCorrupt, "files of no virtual computer");
+    if (const Status allowed = warrants.may_hold_for(request.vc, from); !allowed) {
+        reply(fail(allowed.error()));
+        return {};
+    }
     if (hosting.contains(request.vc)) {
         reply(fail(Code::kUnavailable, request.vc + " runs here"));
         return {};
@@ -254,6 +265,11 @@ Status MeshFiles::Impl::on_hold(const PeerId& from, const Frame& frame) {
 
 Status MeshFiles::Impl::on_get_catalog(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(const CatalogRequest request, decode_catalog_request(frame.payload));
+    if (!is_vc_id(request.vc)) return fail(Code::kCorrupt, "the catalog of no virtual computer");
+    if (const Status allowed = warrants.may_use(request.vc, from); !allowed) {
+        answer(from, frame, MessageType::kCatalog, encode_catalog_reply(fail(allowed.error())));
+        return {};
+    }
     run_in_pool(
         loop,
         [path = home.hosted(request.vc).catalog(), offset_bytes = request.offset_bytes] {
@@ -271,6 +287,7 @@ Status MeshFiles::Impl::on_get_catalog(const PeerId& from, const Frame& frame) {
 // What programs that run here are shown.
 
 FileCache& MeshFiles::cache() { return *impl_->cache; }
+Warrants& MeshFiles::warrants() { return impl_->warrants; }
 
 std::shared_ptr<MeshFileSource> MeshFiles::source(const std::string& vc, const PeerId& owner) {
     return impl_->source(vc, owner);
@@ -336,6 +353,7 @@ void MeshFiles::Impl::get_slices(const std::string& vc, const PeerId& from,
                                  std::uint64_t catalog_bytes, std::shared_ptr<FileCatalog> into,
                                  std::function<void(const Status&)> done) {
     if (into->size_bytes() >= catalog_bytes) return done(into->sync());
+    warrants.show(vc, from);
     mesh.request(from, Priority::kBulk, MessageType::kGetCatalog,
                  encode_catalog_request({vc, into->size_bytes()}),
                  [weak = weak_from_this(), vc, from, catalog_bytes, into = std::move(into),

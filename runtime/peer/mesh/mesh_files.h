@@ -3,7 +3,8 @@
 // and gives contents on to other peers. On the loop's thread; disks are waited for in the pool.
 //
 // A content is given to any member of the mesh that names it and a computation known here: who
-// knows its 128-bit name has been shown the file. Paths are shown to the computation's own peers.
+// knows its 128-bit name has been shown the file. Paths are shown to the computation's own peers,
+// catalogs to those with a warrant (warrants.h).
 #pragma once
 
 #include <functional>
@@ -16,6 +17,7 @@
 #include "runtime/peer/home.h"
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/mesh_file_source.h"
+#include "runtime/peer/mesh/warrants.h"
 #include "runtime/peer/program_files/file_cache.h"
 #include "runtime/peer/program_files/file_owner.h"
 #include "runtime/peer/view_plan.h"
@@ -24,7 +26,8 @@ namespace ppdsm {
 
 class MeshFiles {
 public:
-    static Result<std::unique_ptr<MeshFiles>> open(Loop& loop, Mesh& mesh, const Home& home,
+    static Result<std::unique_ptr<MeshFiles>> open(Loop& loop, Mesh& mesh, Warrants& warrants,
+                                                   const Home& home,
                                                    std::shared_ptr<spdlog::logger> log);
     ~MeshFiles();
     MeshFiles(const MeshFiles&) = delete;
@@ -37,6 +40,8 @@ public:
     void hide(const std::string& vc);
 
     [[nodiscard]] FileCache& cache();
+    /// Before a replica is asked to keep what was shown.
+    [[nodiscard]] Warrants& warrants();
     /// Told of the links that open while it is in use; the pointer is the caller's.
     [[nodiscard]] std::shared_ptr<MeshFileSource> source(const std::string& vc,
                                                          const PeerId& owner);

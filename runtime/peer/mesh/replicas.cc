@@ -57,9 +57,13 @@ Bytes encode_name(const std::string& vc, std::uint64_t generation) {
 }  // namespace
 
 struct Replicas::Impl {
-    Impl(Loop& its_loop, Mesh& its_mesh, const Home& its_home,
+    Impl(Loop& its_loop, Mesh& its_mesh, Warrants& its_warrants, const Home& its_home,
          std::shared_ptr<spdlog::logger> its_log)
-        : loop(its_loop), mesh(its_mesh), home(its_home), log(std::move(its_log)) {}
+        : loop(its_loop),
+          mesh(its_mesh),
+          warrants(its_warrants),
+          home(its_home),
+          log(std::move(its_log)) {}
     ~Impl() { *alive = false; }
 
     void with_replica(const std::string& vc, std::function<void(Result<HostedReplica*>)> use);
@@ -76,6 +80,7 @@ struct Replicas::Impl {
 
     Loop& loop;
     Mesh& mesh;
+    Warrants& warrants;
     Home home;
     std::shared_ptr<spdlog::logger> log;
     std::map<std::string, std::unique_ptr<HostedReplica>> replicas;
@@ -85,8 +90,9 @@ struct Replicas::Impl {
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
 
-Replicas::Replicas(Loop& loop, Mesh& mesh, const Home& home, std::shared_ptr<spdlog::logger> log)
-    : impl_(std::make_unique<Impl>(loop, mesh, home, std::move(log))) {
+Replicas::Replicas(Loop& loop, Mesh& mesh, Warrants& warrants, const Home& home,
+                   std::shared_ptr<spdlog::logger> log)
+    : impl_(std::make_unique<Impl>(loop, mesh, warrants, home, std::move(log))) {
     impl_->listen();
 }
 Replicas::~Replicas() = default;
@@ -162,6 +168,10 @@ Status Replicas::Impl::on_offer(const PeerId& from, const Frame& frame) {
         (void)mesh.send(from, Priority::kBulk, MessageType::kOfferAnswer, correlation,
                         encode_offer_answer(said));
     };
+    if (const Status allowed = warrants.may_hold_for(offer.vc, from); !allowed) {
+        answer(allowed);
+        return {};
+    }
     with_replica(offer.vc, [this, from, offer, answer](Result<HostedReplica*> replica) {
         if (!replica) return answer(fail(replica.error()));
         pull(**replica, offer, {std::make_shared<MeshSource>(mesh, from)}, answer);
@@ -173,6 +183,10 @@ Status Replicas::Impl::on_get_offer(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(const wire::GenerationNameT name,
                  decode_message<wire::GenerationName>(frame.payload));
     if (!is_vc_id(name.vc)) return fail(Code::kCorrupt, "a request for no virtual computer");
+    if (!warrants.may_use(name.vc, from)) {
+        (void)mesh.send(from, Priority::kBulk, MessageType::kOfferGiven, frame.correlation, {});
+        return {};
+    }
     server(name.vc).begin(
         name.generation, [this, alive_here = alive, from, name,
                           correlation = frame.correlation](const Result<GenerationOffer>& offer) {
@@ -192,6 +206,11 @@ Status Replicas::Impl::on_get_chunks(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(ChunkRequest request, decode_chunk_request(frame.payload));
     if (!is_vc_id(request.vc)) return fail(Code::kCorrupt, "a request for no virtual computer");
     const std::string vc = request.vc;
+    if (const Status allowed = warrants.may_use(vc, from); !allowed) {
+        (void)mesh.send(from, Priority::kBulk, MessageType::kChunks, frame.correlation,
+                        refuse_request(allowed.error()).payload);
+        return {};
+    }
     server(vc).request(
         std::move(request), [this, alive_here = alive, from,
                              correlation = frame.correlation](const Result<ChunkBatch>& batch) {
@@ -206,6 +225,11 @@ Status Replicas::Impl::on_get_manifest(const PeerId& from, const Frame& frame) {
     PPDSM_ASSIGN(ManifestRequest request, decode_manifest_request(frame.payload));
     if (!is_vc_id(request.vc)) return fail(Code::kCorrupt, "a request for no virtual computer");
     const std::string vc = request.vc;
+    if (const Status allowed = warrants.may_use(vc, from); !allowed) {
+        (void)mesh.send(from, Priority::kBulk, MessageType::kManifestPiece, frame.correlation,
+                        refuse_manifest(allowed.error()).payload);
+        return {};
+    }
     server(vc).request_manifest(
         std::move(request), [this, alive_here = alive, from,
                              correlation = frame.correlation](const Result<ManifestPiece>& piece) {
@@ -260,6 +284,8 @@ void Replicas::replicate(const std::string& vc, const GenerationRecord& record,
         if (--round->missing == 0) round->done(round->outcome);
     };
     for (const PeerId& peer : peers) {
+        impl_->warrants.show(vc, peer);
+        impl_->warrants.admit(vc, peer);
         ChunkServer& server = impl_->server(vc);
         server.begin(record.generation, [this, alive = impl_->alive, vc, record, peer,
                                          settle](const Result<GenerationOffer>& offer) {
@@ -306,6 +332,7 @@ void Replicas::bring(const std::string& vc, const GenerationRecord& record,
         if (search->missing == 0) return decide();
         for (const PeerId& peer : sources) {
             if (peer == impl_->mesh.self().id) continue;
+            impl_->warrants.show(vc, peer);
             impl_->mesh.request(
                 peer, Priority::kBulk, MessageType::kGetOffer, encode_name(vc, record.generation),
                 [this, alive = impl_->alive, peer, search, decide,

@@ -13,12 +13,14 @@
 #include "runtime/peer/home.h"
 #include "runtime/peer/mesh/copy_failures.h"
 #include "runtime/peer/mesh/mesh.h"
+#include "runtime/peer/mesh/warrants.h"
 
 namespace ppdsm {
 
 class Replicas {
 public:
-    Replicas(Loop& loop, Mesh& mesh, const Home& home, std::shared_ptr<spdlog::logger> log);
+    Replicas(Loop& loop, Mesh& mesh, Warrants& warrants, const Home& home,
+             std::shared_ptr<spdlog::logger> log);
     ~Replicas();
     Replicas(const Replicas&) = delete;
     Replicas& operator=(const Replicas&) = delete;
