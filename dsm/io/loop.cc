@@ -58,6 +58,16 @@ void Loop::post(std::function<void()> task) {
         0, 0);
 }
 
+Doorbell::Doorbell(Loop& loop, std::function<void()> callback) : callback_(std::move(callback)) {
+    uv_async_init(loop.get(), handle_.get(), [](uv_async_t* async) {
+        const auto* bell = static_cast<Doorbell*>(async->data);
+        if (bell != nullptr) bell->callback_();
+    });
+    handle_.get()->data = this;
+}
+
+void Doorbell::ring() { uv_async_send(handle_.get()); }
+
 Timer::Timer(Loop& loop, std::function<void()> callback) : callback_(std::move(callback)) {
     uv_timer_init(loop.get(), handle_.get());
     handle_.get()->data = this;

@@ -69,6 +69,17 @@ private:
     UvHandle<uv_timer_t> handle_;
 };
 
+/// How another thread wakes the loop's: rings that come together may be heard as one.
+class Doorbell {
+public:
+    Doorbell(Loop& loop, std::function<void()> callback);
+    void ring();  ///< Any thread.
+
+private:
+    std::function<void()> callback_;
+    UvHandle<uv_async_t> handle_;
+};
+
 /// Readiness of a pollable descriptor, which stays the caller's and must outlive this object.
 class Poller {
 public:

@@ -78,7 +78,6 @@ void Switchboard::on(const Tick&, Effects& /*effects*/) {
 void Switchboard::on(const Called& event, Effects& effects) {
     const ThreadCall& called = event.call;
     const ThreadId id = called.thread;
-    if (std::holds_alternative<call::End>(called.call)) return on_end(id, called, effects);
     Thread* thread = find(id);
     if (thread == nullptr) return;  // Its process goes as well.
     if (called.number <= thread->answered && !repeat(id, *thread, called, effects)) return;
@@ -88,7 +87,10 @@ void Switchboard::on(const Called& event, Effects& effects) {
                         " are known here: the record of its calls has lost its end",
                     effects);
     }
-    if (thread->waiting) return;  // The same, said again.
+    if (thread->waiting) {
+        if (thread->waiting->call.digest == called.digest) return;  // The same, said again.
+        stop_waiting(id, *thread);
+    }
     Waiting waiting{called, std::nullopt};
     if (called.timeout_ns >= 0) {
         constexpr std::int64_t kLongestUs = std::int64_t{100} * 365 * 24 * 3600 * 1'000'000;
@@ -96,23 +98,6 @@ void Switchboard::on(const Called& event, Effects& effects) {
     }
     thread->waiting = std::move(waiting);
     nudge(id);
-}
-
-/// Its last words. They may come again when the answer was lost.
-void Switchboard::on_end(ThreadId id, const ThreadCall& called, Effects& effects) {
-    const Thread* thread = find(id);
-    if (thread != nullptr && called.number > thread->answered + 1) {
-        return fail(label(id) + " ends after calls that are not known here", effects);
-    }
-    if (thread != nullptr && id != kRootThread) {
-        if (called.number <= thread->answered &&
-            !take_back(id, *find(id), called.number, effects)) {
-            return;
-        }
-        end(id, std::get<call::End>(called.call).outcome);
-        ended_.insert(id);
-    }
-    if (ended_.contains(id)) effects.emplace_back(Answer{id, called.number, {}});
 }
 
 /// True: it is another call than before, and is to be made.
@@ -155,6 +140,7 @@ bool Switchboard::take_back(ThreadId id, Thread& thread, std::uint64_t from_numb
         thread.given.pop_back();
     }
     thread.answered = from_number - 1;
+    thread.outcome.reset();
     stop_waiting(id, thread);
     return true;
 }
@@ -190,7 +176,7 @@ void Switchboard::on(const RolledBack& event, Effects& effects) {
 void Switchboard::on(const Placed& event, Effects& effects) {
     Thread* thread = find(event.thread);
     if (thread == nullptr) {
-        if (ended_.contains(event.thread)) effects.emplace_back(Stop{event.thread});
+        effects.emplace_back(Stop{event.thread});
         return;
     }
     const std::string before = std::exchange(thread->peer, event.peer);
@@ -207,9 +193,11 @@ void Switchboard::on(const NotPlaced& event, Effects& /*effects*/) {
 }
 
 void Switchboard::on(const Gone& event, Effects& effects) {
-    if (ended_.erase(event.thread) > 0 || find(event.thread) == nullptr) return;
+    const Thread* gone = find(event.thread);
+    if (gone == nullptr) return;
     if (event.thread != kRootThread) {
-        return end(event.thread, {abi::kCrashed, {0, bytes_of(event.how)}});
+        const ThreadOutcome crashed{abi::kCrashed, {0, bytes_of(event.how)}};
+        return end(event.thread, gone->outcome.value_or(crashed));
     }
     // The program has ended.
     for (const auto& [id, thread] : threads_) {

@@ -67,7 +67,8 @@ struct RolledBack {
     ThreadId thread{};
     std::uint64_t calls = 0;
 };
-/// Its process has ended and will not be resumed; `how` says by which signal or code, and where.
+/// Its process has ended, for good, with all that it wrote; `how` says by which signal or code, and
+/// where.
 struct Gone {
     ThreadId thread{};
     std::string how;
@@ -143,7 +144,7 @@ private:
         std::uint64_t number = 0;
         std::uint64_t digest = 0;
         CallAnswer answer;
-        bool was_seen = false;   ///< Others may know of the call.
+        bool was_seen = false;  ///< Others may know of the call.
     };
     enum class Stage : std::uint8_t { kQueued, kStarting, kRunning };
     struct Thread {
@@ -162,8 +163,9 @@ private:
         bool is_stuck = false;  ///< Waits, and for no peer or time.
         bool has_slot = false;
         bool cancelled = false;
-        bool closing = false;  ///< Takes no events any more.
-        std::string deadlock;  ///< What everyone waited for, when that was found.
+        bool closing = false;                  ///< Takes no events any more.
+        std::string deadlock;                  ///< What everyone waited for, when that was found.
+        std::optional<ThreadOutcome> outcome;  ///< Counts when its process has ended.
         std::uint64_t answered = 0;
         std::uint64_t covered = 0;
         std::deque<Given> given;  ///< Of calls covered + 1 to answered.
@@ -180,7 +182,6 @@ private:
     void on(const switchboard::WorkerJoined& event, Effects& effects);
     void on(const switchboard::WorkerLost& event, Effects& effects);
 
-    void on_end(ThreadId id, const ThreadCall& called, Effects& effects);
     bool repeat(ThreadId id, Thread& thread, const ThreadCall& called, Effects& effects);
     bool take_back(ThreadId id, Thread& thread, std::uint64_t from_number, Effects& effects);
     void end(ThreadId id, const ThreadOutcome& outcome);
@@ -203,7 +204,7 @@ private:
     Attempt on_call(ThreadId id, Thread& me, const call::OpenMailbox& open);
     Attempt on_call(ThreadId id, Thread& me, const call::Send& send);
     Attempt on_call(ThreadId id, Thread& me, const call::Receive& receive);
-    Attempt on_call(ThreadId id, Thread& me, const call::End&);
+    Attempt on_call(ThreadId id, Thread& me, const call::End& end);
     [[nodiscard]] Attempt interrupted(ThreadId id, Thread& me) const;
     [[nodiscard]] CallAnswer no_such_thread(ThreadId id) const;
     [[nodiscard]] bool takes_report(const Thread& spawner, std::uint64_t size) const;
@@ -233,7 +234,6 @@ private:
     bool open_ = false;
     bool failed_ = false;
     std::map<ThreadId, Thread> threads_;  ///< Those that live.
-    std::set<ThreadId> ended_;  ///< Whose outcome is known and whose process may still be.
     std::uint64_t last_thread_ = static_cast<std::uint64_t>(kRootThread);
     std::deque<Mailbox> mailboxes_;  ///< Named ones; an id is a place here, from 1.
     std::uint64_t mailbox_bytes_ = 0;

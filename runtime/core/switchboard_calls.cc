@@ -107,8 +107,11 @@ Switchboard::Attempt Switchboard::on_call(ThreadId /*id*/, Thread& /*me*/,
     return CallAnswer{};
 }
 
-/// Comes by another way: see on_end.
-Switchboard::Attempt Switchboard::on_call(ThreadId /*id*/, Thread& /*me*/, const call::End&) {
+/// Nobody hears of it before the process has ended and what it wrote is kept: until then it may
+/// have to say so again.
+Switchboard::Attempt Switchboard::on_call(ThreadId id, Thread& me, const call::End& end) {
+    if (id == kRootThread) return misuse("the program itself has no result");
+    me.outcome = end.outcome;
     return CallAnswer{};
 }
 

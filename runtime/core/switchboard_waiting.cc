@@ -12,7 +12,6 @@ namespace {
 bool waits_for_peers(const Call& call) { return std::holds_alternative<call::Open>(call); }
 bool waits_to_close(const Call& call) { return std::holds_alternative<call::Close>(call); }
 
-
 /// May others know of it, once it is answered so?
 bool is_seen(const Call& call, abi::Code code) {
     if (code != abi::kDone) return false;
@@ -32,7 +31,7 @@ bool is_seen(const Call& call, abi::Code code) {
         bool operator()(const call::Cancel&) const { return true; }
         bool operator()(const call::Report&) const { return true; }
         bool operator()(const call::Send&) const { return true; }
-        bool operator()(const call::End&) const { return true; }
+        bool operator()(const call::End&) const { return false; }
     };
     return std::visit(Seen{}, call);
 }

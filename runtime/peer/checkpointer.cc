@@ -133,6 +133,7 @@ Result<GenerationRecord> Checkpointer::finish(Manifest manifest, const CutRecord
     record.output_bytes = cut.output_bytes;
     record.input_bytes = cut.input_bytes;
     record.input_signals = cut.input_signals;
+    record.calls = cut.calls;
     record.pause_us = manifest.pause_us;
     record.cut_us = cut.cut_us;
     record.bytes_new = manifest.bytes_new + encoded.size();

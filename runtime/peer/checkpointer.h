@@ -24,6 +24,7 @@ struct CutRecord {
     std::uint64_t output_bytes = 0;
     std::uint64_t input_bytes = 0;
     std::uint64_t input_signals = 0;
+    std::uint64_t calls = 0;  ///< See GenerationRecord.
     std::uint32_t cut_us = 0;
     bool terminal = false;
     std::vector<std::string> stdio_keys;

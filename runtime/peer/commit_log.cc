@@ -50,7 +50,8 @@ Json to_json(const GenerationRecord& record) {
             {"bytes_new", record.bytes_new},
             {"bytes_total", record.bytes_total},
             {"unix_ms", record.unix_ms},
-            {"catalog", record.catalog_bytes}};
+            {"catalog", record.catalog_bytes},
+            {"calls", record.calls}};
 }
 
 /// Throws what the parser throws.
@@ -68,6 +69,7 @@ GenerationRecord generation_from(const Json& json) {
     json.at("bytes_total").get_to(record.bytes_total);
     json.at("unix_ms").get_to(record.unix_ms);
     record.catalog_bytes = json.value("catalog", std::uint64_t{0});
+    record.calls = json.value("calls", std::uint64_t{0});
     const Result<ChunkId> id = parse_chunk_id(json.at("manifest").get<std::string>());
     if (!id) throw Json::other_error::create(501, id.error().message(), &json);
     record.manifest = *id;

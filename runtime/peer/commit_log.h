@@ -34,6 +34,8 @@ struct GenerationRecord {
     std::int64_t unix_ms = 0;
     /// Of the catalog of what the program was shown of its owner's files; 0: home is here.
     std::uint64_t catalog_bytes = 0;
+    /// Of a virtual thread: so many of its calls were answered at the cut, or one more.
+    std::uint64_t calls = 0;
 };
 
 /// As JSON, for the log and for exports.

@@ -32,6 +32,7 @@
 #include "runtime/peer/run.h"
 #include "runtime/peer/standard_streams.h"
 #include "runtime/peer/vc_record.h"
+#include "runtime/peer/vthreads/hosted_link.h"
 
 namespace ppdsm {
 
@@ -73,6 +74,8 @@ public:
             std::function<Result<OwnedFd>()> open_channel;
         };
         std::optional<RemoteFiles> remote_files = {};
+        /// Of a virtual thread: what its process asks of its computer.
+        std::function<void(std::uint64_t number, Bytes call)> on_call = {};
 
         /// Finds the CRIU that the run needs, or notes why there is none.
         void find_criu(const std::filesystem::path& cache);
@@ -94,6 +97,8 @@ public:
     void forward_signal(int signal) override;
     void kill(std::string reason) override;
     void checkpoint(CheckpointDone done) override;
+    /// To its process's call of that number.
+    void answer_call(std::uint64_t number, Bytes answer);
 
     [[nodiscard]] const VcRecord& record() const override { return setup_.record; }
     [[nodiscard]] const InputJournal& input() const override { return input_; }
@@ -130,6 +135,9 @@ private:
     SandboxSpec sandbox_spec() const;
     void bring_back();
     void restore(const GenerationRecord& record);
+    [[nodiscard]] std::optional<std::filesystem::path> call_page() const;
+    Status make_call_page();
+    Status attach_link();
     Status rebuild_files(const GenerationRecord& record);
     void send_images(WardenMessage message);
     Status request_restore();
@@ -199,6 +207,7 @@ private:
     std::optional<Error> failed_while_busy_;
     CommitState shown_commits_;
     FileView view_;
+    std::unique_ptr<HostedLink> link_;  ///< Of a virtual thread.
     bool must_apply_again_ = false;  ///< An earlier executor may have died in the middle of one.
     std::uint64_t known_memory_kills_ = 0;  ///< As of the last checkpoint or start.
     LimitGroup limits_;  ///< Outlives the warden, in whose namespace its processes are.

@@ -18,9 +18,26 @@ namespace {
 
 constexpr std::uint32_t kMaxRestoresPerGeneration = 3;
 
+/// What makes a process a virtual thread's: the library, where its calls go, and whether it is one
+/// that was spawned.
+void add_link(const VcRecord& record, std::vector<std::string>& environment) {
+    std::string preload = std::string("LD_PRELOAD=") + kRuntimePath;
+    for (const std::string& variable : environment) {
+        if (variable.starts_with("LD_PRELOAD=")) preload += ":" + variable.substr(11);
+    }
+    std::erase_if(environment, [](const std::string& variable) {
+        return variable.starts_with("LD_PRELOAD=") || variable.starts_with("PPDSM_LINK=") ||
+               variable.starts_with("PPDSM_SPAWNED=");
+    });
+    environment.push_back(std::move(preload));
+    environment.push_back(std::string("PPDSM_LINK=") + kLinkPage);
+    if (ThreadId{record.thread} != kRootThread) environment.emplace_back("PPDSM_SPAWNED=1");
+}
+
 }  // namespace
 
 Result<FileView> Executor::fresh_view() {
+    if (link_) link_->detach();
     PPDSM_TRY(remove_tree(setup_.paths.previous_run()));
     // Kept until its files have been taken over; see restore_layer().
     if (::rename(setup_.paths.run().c_str(), setup_.paths.previous_run().c_str()) != 0 &&
@@ -56,6 +73,7 @@ SandboxSpec Executor::sandbox_spec() const {
     spec.program = has_place ? record.arguments.front() : record.program;
     spec.arguments = record.arguments;
     spec.environment = record.environment;
+    if (record.thread != 0) add_link(record, spec.environment);
     spec.working_directory = record.working_directory;
     if (setup_.criu) spec.criu_command = setup_.criu->command;
     spec.tree_cgroups = limits_.directories();
@@ -88,6 +106,8 @@ Status Executor::start_afresh() {
     PPDSM_TRY(roll_output_back(0));
     PPDSM_ASSIGN(view_, fresh_view());
     PPDSM_TRY(make_mount_points(view_));
+    PPDSM_TRY(make_call_page());
+    PPDSM_TRY(attach_link());
     checkpointer_->attach(view_);
     PPDSM_TRY(spawn_warden());
     WardenMessage start{WardenMessage::Type::kStart, {}, {}, {}};
@@ -95,6 +115,43 @@ Status Executor::start_afresh() {
         PPDSM_ASSIGN(start.fds, streams_.make_pipes(0));
     }
     return warden_->socket().send(start);
+}
+
+// The link of a virtual thread.
+
+std::optional<std::filesystem::path> Executor::call_page() const {
+    for (const WritablePlace& place : view_.places) {
+        if (place.target == kLinkDirectory) {
+            return place.upper / std::filesystem::path(kLinkPage).filename();
+        }
+    }
+    return std::nullopt;
+}
+
+Status Executor::make_call_page() {
+    const std::optional<std::filesystem::path> page = call_page();
+    if (!page) return {};
+    const VcRecord& record = setup_.record;
+    PPDSM_TRY(create_call_page(*page, ThreadId{record.thread}));
+    if (record.uid != ::geteuid() && ::chown(page->c_str(), record.uid, record.gid) != 0) {
+        return fail_errno("give " + page->string() + " to the program");
+    }
+    return {};
+}
+
+Status Executor::attach_link() {
+    const std::optional<std::filesystem::path> page = call_page();
+    if (!page || !setup_.on_call) return {};
+    if (!link_) {
+        link_ = std::make_unique<HostedLink>(
+            loop_, HostedLink::Callbacks{setup_.on_call,
+                                         [this](const Error& why) { kill(why.message()); }});
+    }
+    return link_->attach(*page);
+}
+
+void Executor::answer_call(std::uint64_t number, Bytes answer) {
+    if (link_) link_->answer(number, std::move(answer));
 }
 
 void Executor::became_alive(WardenMessage message) {
@@ -198,6 +255,9 @@ void Executor::restore(const GenerationRecord& record) {
                 fault_point("restore");
                 if (!rebuilt) return restore_failed(rebuilt.error(), false);
                 checkpointer_->attach(view_);
+                if (Status linked = attach_link(); !linked) {
+                    return restore_failed(linked.error(), false);
+                }
                 if (Status spawned = spawn_warden(); !spawned) return fail_run(spawned.error());
                 const Status asked =
                     warden_->socket().send({WardenMessage::Type::kImageDirectory, {}, {}, {}});

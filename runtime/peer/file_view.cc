@@ -73,6 +73,13 @@ Status Builder::make_skeleton(const fs::path& init_executable) {
     if (error) {
         return fail(Error::from_errno("copy " + init_executable.string(), error.value()));
     }
+    if (std::any_of(plan_.places.begin(), plan_.places.end(),
+                    [](const PlannedPlace& place) { return place.name == "link"; })) {
+        const fs::path library = init_executable.parent_path() / fs::path(kRuntimePath).filename();
+        fs::copy_file(library, below(view_.skeleton, kRuntimePath),
+                      fs::copy_options::overwrite_existing, error);
+        if (error) return fail(Error::from_errno("copy " + library.string(), error.value()));
+    }
     for (const auto& [name, target] : kSkeletonLinks) {
         fs::create_symlink(target, view_.skeleton / name, error);
     }
@@ -184,6 +191,7 @@ const std::vector<std::string>& skeleton_directories() {
 
 std::string place_target(const std::string& name) {
     if (name == "tmp") return "/tmp";
+    if (name == "link") return kLinkDirectory;
     return name == "shm" ? "/dev/shm" : name;
 }
 

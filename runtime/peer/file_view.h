@@ -19,12 +19,18 @@ namespace ppdsm {
 
 /// A writable place: what the program writes there lands in `upper`.
 struct WritablePlace {
-    std::string name;    ///< "tmp", "shm", or the path at home.
+    std::string name;    ///< "tmp", "shm", "link", or the path at home.
     std::string target;  ///< Path inside the sandbox.
     std::filesystem::path upper;
     std::filesystem::path staging;
     bool applied = false;  ///< Its content is written home when the run ends.
 };
+
+/// What a virtual thread's process has besides its files: where its link page lies, and the library
+/// that is preloaded into it.
+inline constexpr const char* kLinkDirectory = "/.ppdsm/link";
+inline constexpr const char* kLinkPage = "/.ppdsm/link/page";
+inline constexpr const char* kRuntimePath = "/.ppdsm/libppdsm-runtime.so";
 
 /// Where in the sandbox the place of that name is.
 std::string place_target(const std::string& name);

@@ -15,7 +15,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(VcRecord, id, name, program, arg
                                                 created_unix_ms, terminal, detached, host_network,
                                                 require_checkpoints, recover, output, files,
                                                 checkpoint_every_ms, timeout_ms, memory_bytes, cpus,
-                                                keep_generations, hostname, on, replicas)
+                                                keep_generations, hostname, on, replicas,
+                                                thread, computer)
 
 namespace {
 
@@ -34,6 +35,15 @@ void convert_strings(VcRecord& record) {
 }
 
 }  // namespace
+
+/// By the name under which it looks for its runtime.
+bool uses_header(const std::string& program) {
+    constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
+    const Result<Bytes> bytes = read_file(program, kMostBytes);
+    if (!bytes) return false;
+    const std::string_view text = as_text(*bytes);
+    return text.starts_with("\x7F""ELF") && text.find("ppdsm_runtime") != std::string_view::npos;
+}
 
 std::string encode_record(const VcRecord& record) {
     VcRecord wide = record;

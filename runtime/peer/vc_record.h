@@ -40,7 +40,14 @@ struct VcRecord {
     std::string hostname;        ///< What the program sees; empty: that of the machine it runs on.
     std::string on;              ///< Peer at which it must run; empty: any.
     std::uint32_t replicas = 2;  ///< Peers that keep each generation besides the one that runs it.
+    /// Of a program that uses ppdsm's header: its number in its virtual computer; 1: the program
+    /// itself. 0: no such program, or one that runs by itself.
+    std::uint64_t thread = 0;
+    std::string computer;  ///< Of a spawned virtual thread: the id of the program's own VC.
 };
+
+/// Whether the file is a program that was compiled with ppdsm's header, as far as can be seen.
+bool uses_header(const std::string& program);
 
 /// As JSON, in the file and on the wire.
 std::string encode_record(const VcRecord& record);

@@ -51,6 +51,7 @@ public:
         PPDSM_TRY(add_system(home));
         plan_.places.push_back({"tmp", 01777, 0, 0, false});
         plan_.places.push_back({"shm", 01777, 0, 0, false});
+        if (record_.thread != 0) plan_.places.push_back({"link", 0755, 0, 0, false});
         PPDSM_TRY(add_program());
         for (const Exposure& exposure : record_.exposures) PPDSM_TRY(add_exposure(exposure));
         return add_working_directory();
@@ -190,7 +191,7 @@ bool is_sound(const ViewPlan& plan) {
             return root.kind == PlannedRoot::Kind::kLower && root.target == place.name;
         };
         const bool has_root = std::any_of(plan.roots.begin(), plan.roots.end(), is_below);
-        const bool is_private = place.name == "tmp" || place.name == "shm";
+        const bool is_private = place.name == "tmp" || place.name == "shm" || place.name == "link";
         if (place.applied != has_root || place.applied == is_private) return false;
         made.push_back(place_target(place.name));
     }

@@ -32,7 +32,7 @@ struct PlannedRoot {
 
 /// What the program writes there lands in a private layer.
 struct PlannedPlace {
-    std::string name;  ///< "tmp", "shm", or the path at home of the root below it.
+    std::string name;  ///< "tmp", "shm", "link", or the path at home of the root below it.
     std::uint32_t mode = 0755;
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;

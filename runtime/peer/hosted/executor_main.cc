@@ -5,7 +5,9 @@
 //   <- {"event":"propose","token","record"}, {"event":"propose-unprotected","token"},
 //      {"event":"propose-end","token","status","output","failure"[,"files"]}
 //   <- {"event":"files"} with a descriptor: the daemon's end of an incarnation's file channel
+//   <- {"event":"call","number","offset","total"} + bytes: a part of what a virtual thread asks
 //   -> {"do":"accept","token"[,"error"]}
+//   -> {"do":"answer","number","offset","total"} + bytes
 //   -> {"do":"leave"}: the end is accepted
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +24,7 @@
 #include "runtime/peer/executor.h"
 #include "runtime/peer/libexec.h"
 #include "runtime/peer/local/run_server.h"
+#include "runtime/peer/vthreads/call_parts.h"
 
 namespace ppdsm {
 
@@ -50,6 +53,11 @@ public:
                       {"failure", bytes_to_utf8(end.failure)}};
         if (files) event["files"] = format_generation(*files);
         ask(std::move(event), std::move(done));
+    }
+    void call(std::uint64_t number, const Bytes& whole) {
+        send_in_parts({{"event", "call"}}, number, whole, [this](const Json& head, Bytes part) {
+            socket_->send(head, std::move(part));
+        });
     }
     /// The end for the file server of a new incarnation.
     Result<OwnedFd> open_channel() {
@@ -104,12 +112,18 @@ Status run(Loop& loop, const Options& options, OwnedFd socket) {
     PPDSM_ASSIGN(const std::string plan, read_text(setup.paths.plan()));
     PPDSM_ASSIGN(ViewPlan shown, decode_plan(plan));
     setup.remote_files = {std::move(shown), [&] { return authority.open_channel(); }};
+    setup.on_call = [&](std::uint64_t number, const Bytes& call) { authority.call(number, call); };
     PPDSM_ASSIGN(const std::unique_ptr<Executor> executor,
                  Executor::open(loop, home, std::move(setup)));
+    PartsReader answers;
     RunServer server(loop, *executor, std::make_unique<LocalSocket>(loop, std::move(socket)),
                      options.previews,
-                     {[&](const Json& head, LocalMessage) {
+                     {[&](const Json& head, const LocalMessage& message) {
                           if (head.value("do", "") == "accept") authority.on_accept(head);
+                          if (head.value("do", "") == "answer") {
+                              auto answer = answers.take(head, message.data);
+                              if (answer) executor->answer_call(answer->number, answer->bytes);
+                          }
                           if (head.value("do", "") == "leave") loop.stop();
                       },
                       // Whoever runs us is gone: somebody else will take the program over.

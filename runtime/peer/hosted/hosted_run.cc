@@ -232,12 +232,22 @@ void HostedRun::on_executor(const Json& head, LocalMessage message) {
         released_bytes_ = std::max(released_bytes_, head.value("bytes", std::uint64_t{0}));
         return pump();
     }
+    if (event == "call") return on_call_part(head, std::move(message.data));
     // A generation is told by the deployer, who has committed it.
     if (event == "committed") return;
     if (event == "finished" && ended_) {
         return socket_->send({{"do", "leave"}});
     }
     tell(head, std::move(message.data));
+}
+
+/// Kept until it is answered: the deployer may be away, or not have heard it.
+void HostedRun::on_call_part(const Json& head, Bytes data) {
+    if (head.value("offset", std::uint64_t{0}) == 0) call_.clear();
+    call_.push_back({head.dump(), std::move(data), 0});
+    if (!connected_) return;
+    outbox_.push_back(call_.back());
+    pump();
 }
 
 void HostedRun::on_proposal(const Json& head) {
@@ -397,6 +407,10 @@ void HostedRun::on_command(const Json& head, Bytes data) {
     if (action == "replicas") return replace_replicas(head);
     if (action == "input" || action == "signal") return take_input(head, std::move(data));
     if (action == "accept") on_accepted(head);
+    if (action == "answer") {
+        const std::uint64_t end = head.value("offset", std::uint64_t{0}) + data.size();
+        if (end >= head.value("total", std::uint64_t{0})) call_.clear();
+    }
     if (socket_) socket_->send(head, std::move(data));
 }
 
@@ -411,6 +425,7 @@ void HostedRun::go_on_telling(const Json& head) {
     }
     std::erase_if(proposals_, [](const Proposal& each) { return each.is_end && !each.ready; });
     for (const Proposal& end : ends) on_end_proposal(Json::parse(end.head));
+    outbox_.insert(outbox_.end(), call_.begin(), call_.end());
     pump();
 }
 

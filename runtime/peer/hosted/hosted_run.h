@@ -89,6 +89,7 @@ private:
     void on_executor(const nlohmann::json& head, LocalMessage message);
     void on_proposal(const nlohmann::json& head);
     void on_end_proposal(nlohmann::json head);
+    void on_call_part(const nlohmann::json& head, Bytes data);
     void replicate(const GenerationRecord& record, const std::vector<PeerId>& peers,
                    Proposal proposal, nlohmann::json head);
     void reject(std::uint64_t token, const Error& why);
@@ -122,6 +123,7 @@ private:
     std::optional<OutputLog> output_;
     std::deque<Proposal> proposals_;
     std::deque<Outgoing> outbox_;
+    std::vector<Outgoing> call_;  ///< The parts of a virtual thread's call that waits for its answer.
     std::uint64_t sent_output_bytes_ = 0;
     std::uint64_t released_bytes_ = 0;  ///< Without checkpoints: to be told up to here.
     std::uint64_t given_input_bytes_ = 0;

@@ -70,6 +70,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Loop& loop, const Home& home, Daem
                                                    daemon->home_, daemon->log_);
     PPDSM_ASSIGN(daemon->files_, MeshFiles::open(loop, *daemon->mesh_, *daemon->warrants_,
                                                  daemon->home_, daemon->log_));
+    daemon->make_computers();
     daemon->listen_for_programs();
     daemon->resume_deployments();
     PPDSM_TRY(daemon->listen_locally());

@@ -14,6 +14,7 @@
 #include "runtime/peer/local/local_socket.h"
 #include "runtime/peer/local/run_server.h"
 #include "runtime/peer/mesh/capacity.h"
+#include "runtime/peer/mesh/computers.h"
 #include "runtime/peer/mesh/deployment.h"
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/mesh_files.h"
@@ -73,10 +74,13 @@ private:
 
     // Programs (daemon_programs.cc).
     Deployment::Services services();
+    void make_computers();
     void resume_deployments();
-    void adopt_deployment(std::unique_ptr<Deployment> deployment);
+    Deployment& adopt_deployment(std::unique_ptr<Deployment> deployment, bool is_resumed);
     void forget_deployment(const std::string& vc);
-    Result<VcPaths> create_deployment(const nlohmann::json& request);
+    Result<VcPaths> create_deployment(VcRecord record);
+    Result<std::string> deploy_thread(const VcRecord& record);
+    [[nodiscard]] std::set<std::string> workers() const;
     Result<nlohmann::json> attach(std::uint64_t client, const nlohmann::json& request);
     void listen_for_programs();
     void answer_order(const PeerId& to, std::uint64_t correlation, const Status& status);
@@ -109,6 +113,7 @@ private:
     std::unique_ptr<Warrants> warrants_;
     std::unique_ptr<Replicas> replicas_;
     std::unique_ptr<MeshFiles> files_;
+    std::unique_ptr<Computers> computers_;
     std::map<std::string, std::unique_ptr<Deployment>> deployments_;
     std::map<std::string, std::unique_ptr<HostedRun>> hosted_;
     std::map<std::string, NextOrder> next_orders_;

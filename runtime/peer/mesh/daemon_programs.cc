@@ -19,8 +19,27 @@ using Json = nlohmann::json;
 // Deploying.
 
 Deployment::Services Daemon::services() {
-    return {loop_,   *mesh_, *warrants_, *replicas_,
-            *files_, home_,  log_,       [this] { return survey(); }};
+    return {loop_,      *mesh_,      *warrants_,
+            *replicas_, *files_,     home_,
+            log_,       *computers_, [this] { return survey(); }};
+}
+
+void Daemon::make_computers() {
+    computers_ = std::make_unique<Computers>(Computers::Services{
+        loop_, log_, [this](const VcRecord& record) { return deploy_thread(record); },
+        [this](const std::string& vc) {
+            const auto found = deployments_.find(vc);
+            return found == deployments_.end() ? nullptr : found->second.get();
+        },
+        [this] { return workers(); }});
+}
+
+std::set<std::string> Daemon::workers() const {
+    std::set<std::string> names = {mesh_->self().name};
+    for (const Member* member : mesh_->members()) {
+        if (mesh_->is_alive(member->id)) names.insert(member->name);
+    }
+    return names;
 }
 
 /// Those of earlier lives of this daemon that have not ended.
@@ -36,14 +55,22 @@ void Daemon::resume_deployments() {
             continue;
         }
         log_->info("vc={} goes on", paths.id());
-        adopt_deployment(*std::move(deployment));
+        adopt_deployment(*std::move(deployment), true);
     }
 }
 
-void Daemon::adopt_deployment(std::unique_ptr<Deployment> deployment) {
+Deployment& Daemon::adopt_deployment(std::unique_ptr<Deployment> deployment, bool is_resumed) {
     const std::string vc = deployment->paths().id();
     Deployment& kept = *(deployments_[vc] = std::move(deployment));
     kept.begin([this, vc] { forget_deployment(vc); });
+    computers_->adopt(kept, is_resumed);
+    return kept;
+}
+
+Result<std::string> Daemon::deploy_thread(const VcRecord& record) {
+    PPDSM_ASSIGN(const VcPaths paths, create_deployment(record));
+    deployments_.at(paths.id())->end_input();
+    return paths.id();
 }
 
 /// Its generations elsewhere have served their purpose.
@@ -58,8 +85,7 @@ void Daemon::forget_deployment(const std::string& vc) {
     deployments_.erase(vc);
 }
 
-Result<VcPaths> Daemon::create_deployment(const Json& request) {
-    PPDSM_ASSIGN(VcRecord record, decode_record(request.value("record", "")));
+Result<VcPaths> Daemon::create_deployment(VcRecord record) {
     if (!record.on.empty()) PPDSM_TRY(mesh_->resolve(record.on));
     PPDSM_ASSIGN(VcPaths paths, home_.create_vc());
     record.id = paths.id();
@@ -75,7 +101,7 @@ Result<VcPaths> Daemon::create_deployment(const Json& request) {
     PPDSM_TRY(replace_file(paths.placement(), as_bytes("{}\n"), 0600));
     fault_point("deployment-made");
     PPDSM_ASSIGN(std::unique_ptr<Deployment> deployment, Deployment::open(services(), paths));
-    adopt_deployment(std::move(deployment));
+    adopt_deployment(std::move(deployment), false);
     return paths;
 }
 
@@ -83,7 +109,10 @@ Result<VcPaths> Daemon::create_deployment(const Json& request) {
 Result<Json> Daemon::attach(std::uint64_t client, const Json& request) {
     VcPaths paths;
     if (request.value("do", "") == "exec") {
-        PPDSM_ASSIGN(paths, create_deployment(request));
+        PPDSM_ASSIGN(VcRecord record, decode_record(request.value("record", "")));
+        record.thread = uses_header(record.program) ? 1 : 0;
+        record.computer.clear();
+        PPDSM_ASSIGN(paths, create_deployment(std::move(record)));
     } else {
         PPDSM_ASSIGN(paths, home_.find(request.value("vc", "")));
     }
@@ -159,6 +188,7 @@ void Daemon::listen_for_programs() {
         loop_.post([this] {
             members_changed_ = false;
             for (auto& [vc, deployment] : deployments_) deployment->on_members_changed();
+            computers_->on_members_changed();
         });
     });
 }

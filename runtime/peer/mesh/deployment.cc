@@ -231,6 +231,11 @@ void Deployment::kill(std::string reason) {
     command({{"do", "kill"}, {"reason", bytes_to_utf8(*kill_reason_)}});
 }
 
+void Deployment::answer_call(std::uint64_t number, ByteView answer) {
+    send_in_parts({{"do", "answer"}}, number, answer,
+                  [this](const Json& head, Bytes part) { command(head, std::move(part)); });
+}
+
 void Deployment::checkpoint(CheckpointDone done) {
     if (phase_ != Phase::kRunning) {
         return done(fail(Code::kUnavailable, "the program does not run now"));

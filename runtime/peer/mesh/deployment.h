@@ -22,7 +22,9 @@
 #include "runtime/peer/mesh/mesh.h"
 #include "runtime/peer/mesh/replicas.h"
 #include "runtime/peer/mesh/run_messages.h"
+#include "runtime/peer/mesh/thread_watcher.h"
 #include "runtime/peer/run.h"
+#include "runtime/peer/vthreads/call_parts.h"
 
 namespace ppdsm {
 
@@ -38,6 +40,7 @@ public:
         MeshFiles& files;
         Home home;
         std::shared_ptr<spdlog::logger> log;
+        ThreadWatcher& threads;  ///< Told of virtual threads only.
         /// All peers that live, this one included.
         std::function<std::vector<placement::Candidate>()> survey;
     };
@@ -60,6 +63,8 @@ public:
     /// Moves the program to a peer while it runs. `done` when it goes on there, or with why it
     /// stays: kInvalid, kUnsupported, kUnavailable.
     void migrate(const PeerId& target, const std::string& why, MoveDone done);
+    /// To a virtual thread's call of that number.
+    void answer_call(std::uint64_t number, ByteView answer);
     /// Tells a new watcher how things stand.
     void brief(RunObserver& observer);
     [[nodiscard]] bool has_ended() const { return phase_ == Phase::kEnded; }
@@ -152,6 +157,7 @@ private:
     void ask_checkpoint();
     void job(std::function<Status()> work, std::function<void(const Status&)> done);
     void say(const std::string& text);
+    [[nodiscard]] bool is_thread() const { return record_.thread != 0; }
 
     Services services_;
     VcPaths paths_;
@@ -189,6 +195,7 @@ private:
     std::optional<std::string> kill_reason_;
     std::optional<Outcome> outcome_;
     std::map<std::uint64_t, CheckpointDone> checkpoints_;
+    PartsReader calls_;
     std::uint64_t next_token_ = 1;
     bool busy_ = false;
     std::vector<std::function<void()>> after_job_;

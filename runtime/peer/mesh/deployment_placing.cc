@@ -144,6 +144,10 @@ void Deployment::deploy(const PeerId& worker) {
     phase_ = Phase::kDeploying;
     worker_ = worker;
     ++epoch_;
+    if (is_thread() && epoch_ > 1) {
+        const GenerationRecord* last = truth_.last();
+        services_.threads.on_rolled_back(record_, last == nullptr ? 0 : last->calls);
+    }
     replicas_ = choose_replicas(worker);
     auto order = std::make_shared<DeployOrder>();
     order->record = record_;

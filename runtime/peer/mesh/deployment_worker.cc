@@ -138,6 +138,7 @@ void Deployment::on_committed(const GenerationRecord& record, const Copies& copi
         }
     }
     statistics_.add(record);
+    if (is_thread()) services_.threads.on_covered(record_, truth_.generations.front().calls);
     notify([&](RunObserver& observer) { observer.on_committed(record); });
     release(record.output_bytes);
     for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
@@ -254,7 +255,11 @@ void Deployment::on_failed(const Json& head) {
 
 void Deployment::on_progress(const std::string& event, const Json& head, ByteView data) {
     const auto error = [&] { return error_from_json(head.value("error", Json())); };
-    if (event == "started") {
+    if (event == "call") {
+        const auto call = calls_.take(head, data);
+        if (call && is_thread()) services_.threads.on_call(record_, call->bytes);
+    } else if (event == "started") {
+        if (is_thread()) services_.threads.on_placed(record_, services_.mesh.find(*worker_)->name);
         program_pid_ = head.value("pid", 0);
         if (is_moved_to(*worker_)) {
             say("moved to " + services_.mesh.describe(*worker_));
@@ -325,6 +330,7 @@ void Deployment::conclude(Outcome outcome) {
 void Deployment::tell_end(Outcome outcome) {
     outcome.refusals = read_refusals(paths_.refusals());
     outcome_ = outcome;
+    if (is_thread()) services_.threads.on_ended(record_, outcome);
     notify([&](RunObserver& observer) { observer.on_finished(outcome); });
     services_.loop.post([this, alive = alive_] {
         if (*alive && on_ended_) on_ended_();

@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -85,6 +84,12 @@ void CallLink::answer(std::uint64_t number, Bytes bytes) {
     answered_.notify_all();
 }
 
+/// The last call's answer may have reached the process, or be on its way.
+std::uint64_t CallLink::answered_calls() {
+    const std::lock_guard lock(mutex_);
+    return last_number_ == 0 ? 0 : last_number_ - 1;
+}
+
 void CallLink::serve() {
     while (!is_stopping()) {
         Result<std::optional<Bytes>> call = read_call();
@@ -101,7 +106,7 @@ void CallLink::begin(ByteView call) {
     const std::lock_guard lock(mutex_);
     link::CallHeader header{};
     std::memcpy(&header, call.data(), sizeof header);
-    under_way_ = header.number;
+    under_way_ = last_number_ = header.number;
     answer_.reset();
 }
 

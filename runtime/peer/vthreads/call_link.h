@@ -40,6 +40,8 @@ public:
     /// To the call of that number, if that is under way: one that was restored may have had its
     /// answer twice. Any thread.
     void answer(std::uint64_t number, Bytes bytes);
+    /// So many calls of the process's have been answered, or one more. Any thread.
+    [[nodiscard]] std::uint64_t answered_calls();
 
 private:
     struct Mapping;
@@ -56,7 +58,8 @@ private:
     std::atomic<bool> stopping_{false};
     std::mutex mutex_;
     std::condition_variable answered_;
-    std::uint64_t under_way_ = 0;  ///< The number of the call; 0: none.
+    std::uint64_t under_way_ = 0;    ///< The number of the call; 0: none.
+    std::uint64_t last_number_ = 0;  ///< Of the last call that came.
     std::optional<Bytes> answer_;
     std::thread thread_;
 };

@@ -88,6 +88,7 @@ protected:
     }
     void end(ThreadId thread, const std::string& result) {
         EXPECT_TRUE(call(thread, call::End{{abi::kResult, value(result)}}));
+        step(switchboard::Gone{thread, "exit code 0"});
     }
     bool send(ThreadId from, ThreadId to, const std::string& text, std::int64_t timeout_ns = -1) {
         return call(from, call::Send{to, {}, value(text)}, timeout_ns);

@@ -179,6 +179,7 @@ struct Process {
     std::optional<ThreadCall> called;
     std::deque<ThreadCall> to_board;
     std::deque<Answer> to_process;
+    bool exits = false;  ///< It has come to its end, which is not yet true.
     bool ended = false;
 };
 
@@ -215,7 +216,7 @@ private:
         std::optional<Call> call = process.now.program->next(answer);
         process.called.reset();
         if (!call) {
-            process.ended = true;
+            process.exits = true;
             return;
         }
         const std::uint64_t digest = digest_of(*call);
@@ -227,7 +228,12 @@ private:
         const auto dice = harm_ ? random_() % 40 : 20;
         if (dice == 0) return kill(id, process);
         if (dice < 4) return checkpoint(id, process);
-        if (dice == 4 && !process.to_process.empty()) {  // Lost: the call is said again.
+        if (process.exits) {
+            process.ended = true;
+            return step(Gone{id, "exit code 0"});
+        }
+        if (dice == 4 && process.called &&
+            !process.to_process.empty()) {  // Lost: the call is said again.
             process.to_process.clear();
             process.to_board.push_back(*process.called);
         } else if (dice == 5 && process.called) {
@@ -254,6 +260,7 @@ private:
         process.now = {image.program->copy(), image.calls};
         process.to_board.clear();
         process.to_process.clear();
+        process.exits = false;
         step(RolledBack{id, image.calls});
         // An image is one of a process that waits for an answer.
         const Call& call = image_call_.at({id, image.calls});

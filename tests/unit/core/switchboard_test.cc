@@ -133,6 +133,7 @@ TEST_F(SwitchboardTest, ACancelledThreadHearsItFromEveryCallAndMayStillEnd) {
     EXPECT_TRUE(call(a, call::Report{value("x")}));
     EXPECT_EQ(answer(a).code, abi::kCancelled);
     EXPECT_TRUE(call(a, call::End{{abi::kException, value("gone", 3)}}));
+    step(Gone{a, "exit code 0"});
     ASSERT_TRUE(next_event(kRoot));
     EXPECT_EQ(content<ThreadEvent>(kRoot).outcome.kind, abi::kException);
 }
@@ -309,6 +310,20 @@ TEST_F(SwitchboardTest, TheComputerFailsWhenOneGoesAnotherWayThanOthersHaveSeen)
     EXPECT_NE(failure_.find("(gambler) was resumed, and its call 2 is another than before"),
               std::string::npos)
         << failure_;
+}
+
+TEST_F(SwitchboardTest, AResultCountsWhenItsProcessHasEnded) {
+    open();
+    const ThreadId a = spawn(kRoot);
+    EXPECT_FALSE(next_event(kRoot));
+    EXPECT_TRUE(call(a, call::End{{abi::kResult, value("first")}}));
+    EXPECT_FALSE(has_answer(kRoot));
+    step(RolledBack{a, 1});  // Its machine died before that.
+    EXPECT_TRUE(repeat(a, 2, call::End{{abi::kResult, value("second")}}));
+    EXPECT_EQ(failure_, "");
+    step(Gone{a, "exit code 0"});
+    ASSERT_TRUE(has_answer(kRoot));
+    EXPECT_EQ(text_of(content<ThreadEvent>(kRoot).outcome.value), "second");
 }
 
 TEST_F(SwitchboardTest, AGenerationLaterThanWhatIsKnownIsRefused) {
