@@ -57,6 +57,7 @@ FrontEnd::FrontEnd(Loop& loop, Run& run, VcPaths paths, bool attached, bool stat
       statistics_(statistics),
       live_(run.record().output == OutputMode::kLive),
       refusals_log_(paths.refusals()),
+      threads_(paths.directory.parent_path()),
       stdin_timer_(loop, [this] { watch_stdin(); }),
       started_us_(monotonic_now_us()) {
     delivered_file_.reset(::open(paths.delivered().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -190,6 +191,11 @@ void FrontEnd::on_released(std::uint64_t output_bytes) {
     deliver();
 }
 
+void FrontEnd::on_thread_released(const ThreadRelease& release) {
+    threads_.note(release);
+    deliver();
+}
+
 void FrontEnd::note_lag() {
     if (attached_) run_.hold_output(released_bytes_ - delivered_bytes_ > kMostLagBytes);
 }
@@ -205,16 +211,22 @@ void FrontEnd::on_preview(Stream stream, ByteView data) {
 /// One piece after the other on a pool thread: a slow reader must not hold up the run.
 void FrontEnd::deliver() {
     if (!attached_ || delivering_) return;
-    if (delivered_bytes_ >= released_bytes_) {
+    const bool is_shown = live_ || delivered_bytes_ >= released_bytes_;
+    if (is_shown && !threads_.has_more()) {
         if (outcome_) finish();
         return;
     }
     delivering_ = true;
     auto result = std::make_shared<Status>();
     const std::uint64_t from_bytes = delivered_bytes_;
-    const std::uint64_t to_bytes = released_bytes_;
+    const std::uint64_t to_bytes = is_shown ? from_bytes : released_bytes_;
     loop_.offload(
-        [this, result, from_bytes, to_bytes] { *result = deliver_piece(from_bytes, to_bytes); },
+        [this, result, from_bytes, to_bytes] {
+            *result = deliver_piece(from_bytes, to_bytes);
+            if (!*result) return;
+            *result = threads_.deliver(
+                [this](Stream stream, ByteView data) { return write_out(stream, data); });
+        },
         [this, result] {
             delivering_ = false;
             if (is_leaving_) return loop_.stop();
@@ -232,15 +244,20 @@ Status FrontEnd::deliver_piece(std::uint64_t from_bytes, std::uint64_t to_bytes)
     const std::uint64_t stop_bytes = from_bytes + kDeliverBytes;
     while (from_bytes < to_bytes && from_bytes < stop_bytes) {
         PPDSM_ASSIGN(const OutputLog::Piece piece, run_.output().read(from_bytes, to_bytes));
-        const bool gone = std::find(gone_.begin(), gone_.end(), piece.stream) != gone_.end();
-        if (!gone) {
-            const Status written = write_to(fd_of(piece.stream), piece.data);
-            if (!written && written.error().errno_value() != EPIPE) return written;
-            if (!written) gone_.push_back(piece.stream);
-        }
+        PPDSM_TRY(write_out(piece.stream, piece.data));
         from_bytes = piece.next_bytes;
         remember_delivered(from_bytes);
     }
+    return {};
+}
+
+/// A reader that has gone is no error.
+Status FrontEnd::write_out(Stream stream, ByteView data) {
+    const bool gone = std::find(gone_.begin(), gone_.end(), stream) != gone_.end();
+    if (gone || data.empty()) return {};
+    const Status written = write_to(fd_of(stream), data);
+    if (!written && written.error().errno_value() != EPIPE) return written;
+    if (!written) gone_.push_back(stream);
     return {};
 }
 
@@ -292,7 +309,7 @@ void FrontEnd::on_finished(const Outcome& outcome) {
     if (!outcome.failure.empty()) say(outcome.failure);
     report_files(outcome.files);
     if (statistics_) report_statistics();
-    if (!attached_ || live_) return finish();
+    if (!attached_) return finish();
     deliver();
 }
 

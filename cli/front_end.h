@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "cli/thread_output.h"
 #include "dsm/io/loop.h"
 #include "runtime/peer/home.h"
 #include "runtime/peer/run.h"
@@ -42,6 +43,7 @@ public:
     void on_released(std::uint64_t output_bytes) override;
     void on_files_not_written(const Error& reason) override;
     void on_output_stalled(const Error& reason) override;
+    void on_thread_released(const ThreadRelease& release) override;
     void on_preview(Stream stream, ByteView data) override;
     void on_finished(const Outcome& outcome) override;
     void on_notice(const std::string& text) override;
@@ -50,6 +52,7 @@ private:
     void deliver();
     void note_lag();
     Status deliver_piece(std::uint64_t from_bytes, std::uint64_t to_bytes);
+    Status write_out(Stream stream, ByteView data);
     void remember_delivered(std::uint64_t output_bytes);
     void watch_stdin();
     void read_stdin();
@@ -73,6 +76,7 @@ private:
     std::uint64_t delivered_bytes_ = 0;
     std::uint64_t released_bytes_ = 0;
     bool delivering_ = false;
+    ThreadOutput threads_;
     std::vector<Stream> gone_;  ///< Streams whose reader has hung up.
     std::optional<Outcome> outcome_;
     int exit_code_ = kFailedExitCode;

@@ -64,7 +64,8 @@ bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
 
 double share(const Candidate& candidate, bool is_there) {
     // Load is an average of the last minute, so that programs that came just now are counted apart.
-    const double others = std::max<double>(candidate.load, candidate.hosted) - (is_there ? 1 : 0);
+    const double others = std::max<double>(candidate.load + candidate.arriving, candidate.hosted) -
+                          (is_there ? 1 : 0);
     return candidate.speed * std::min(1.0, candidate.cores / (std::max(others, 0.0) + 1));
 }
 

@@ -28,6 +28,8 @@ struct Candidate {
     double cores = 0;          ///< That programs may use.
     double load = 0;           ///< Processes that want to run.
     std::uint32_t hosted = 0;  ///< Programs of the mesh there.
+    /// Of those, what was sent there so lately that its load does not show it.
+    std::uint32_t arriving = 0;
     std::uint64_t memory_bytes = 0;
     std::uint64_t room_bytes = 0;  ///< Memory that a program may have.
     std::uint32_t uid = 0;         ///< Whose programs it can run; 0: everybody's.

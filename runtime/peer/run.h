@@ -41,6 +41,13 @@ struct RunStatistics {
     void add(const GenerationRecord& record);
 };
 
+/// Output of a virtual thread that the program has spawned may be shown, from its own log.
+struct ThreadRelease {
+    std::string vc;                  ///< The virtual thread's own.
+    std::uint64_t output_bytes = 0;  ///< Of its output log.
+    bool has_ended = false;          ///< No more comes.
+};
+
 /// Who watches a run: the front-end, the events file.
 class RunObserver {
 public:
@@ -58,6 +65,7 @@ public:
     virtual void on_output_stalled(const Error& /*reason*/) {}
     /// Output log up to this offset may be shown for good.
     virtual void on_released(std::uint64_t /*output_bytes*/) {}
+    virtual void on_thread_released(const ThreadRelease& /*release*/) {}
     /// Output just written, not released: a preview.
     virtual void on_preview(Stream /*stream*/, ByteView /*data*/) {}
     virtual void on_finished(const Outcome& /*outcome*/) {}

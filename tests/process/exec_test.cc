@@ -216,6 +216,8 @@ TEST_F(Exec, StopsAndContinuesTheProgram) {
     ASSERT_TRUE(vc);
     exec->send_signal(SIGTSTP);
     EXPECT_TRUE(wait_until([&] { return process_state(vc->root_pid) == 'T'; }));
+    // The command stops after its program; what wakes it before is lost on it.
+    EXPECT_TRUE(wait_until([&] { return process_state(exec->pid()) == 'T'; }));
     exec->send_signal(SIGCONT);
     EXPECT_TRUE(wait_until([&] { return process_state(vc->root_pid) != 'T'; }));
     EXPECT_EQ(exec->wait(kDeadline).exit_code, 0);

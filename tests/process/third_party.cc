@@ -109,7 +109,7 @@ const std::vector<ThirdParty>& third_parties() {
         {"xz",
          {"xz"},
          {"xz", "-T2", "--block-size=1MiB", "-6", "-k", "data"},
-         prose("data", 4'000'000)},
+         prose("data", 10'000'000)},
         {"sqlite3",
          {"sqlite3"},
          {"sqlite3", "job.db", ".read job.sql"},

@@ -130,6 +130,11 @@ void RunClient::on_message(const Json& head, LocalMessage message) {
         notify([&](RunObserver& o) { o.on_started(head.value("pid", 0)); });
     } else if (event == "released") {
         notify([&](RunObserver& o) { o.on_released(head.value("bytes", std::uint64_t{0})); });
+    } else if (event == "thread-released") {
+        const ThreadRelease release{head.value("vc", ""), head.value("bytes", std::uint64_t{0}),
+                                    head.value("ended", false)};
+        if (!is_vc_id(release.vc)) return;
+        notify([&](RunObserver& o) { o.on_thread_released(release); });
     } else if (event == "preview") {
         const Stream stream = head.value("stream", 1) == 2 ? Stream::kStderr : Stream::kStdout;
         notify([&](RunObserver& o) { o.on_preview(stream, message.data); });

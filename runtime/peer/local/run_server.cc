@@ -161,6 +161,12 @@ void RunServer::on_output_stalled(const Error& reason) {
 void RunServer::on_released(std::uint64_t output_bytes) {
     socket_->send({{"event", "released"}, {"bytes", output_bytes}});
 }
+void RunServer::on_thread_released(const ThreadRelease& release) {
+    socket_->send({{"event", "thread-released"},
+                   {"vc", release.vc},
+                   {"bytes", release.output_bytes},
+                   {"ended", release.has_ended}});
+}
 void RunServer::on_preview(Stream stream, ByteView data) {
     if (!previews_) return;
     while (!data.empty()) {

@@ -8,6 +8,7 @@
 //      {"event":"started","pid"} {"event":"committed","record"} {"event":"checkpoint-failed",...}
 //      {"event":"died","cause"} {"event":"restored","generation"} {"event":"files-not-written"}
 //      {"event":"stalled"} {"event":"released","bytes"} {"event":"preview","stream"} + bytes
+//      {"event":"thread-released","vc","bytes","ended"}
 //      {"event":"notice","text"} {"event":"finished",...}
 // Anything else is given to whoever made the server.
 #pragma once
@@ -45,6 +46,7 @@ public:
     void on_files_not_written(const Error& reason) override;
     void on_output_stalled(const Error& reason) override;
     void on_released(std::uint64_t output_bytes) override;
+    void on_thread_released(const ThreadRelease& release) override;
     void on_preview(Stream stream, ByteView data) override;
     void on_finished(const Outcome& outcome) override;
     void on_notice(const std::string& text) override;

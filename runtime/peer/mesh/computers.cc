@@ -50,7 +50,8 @@ void Computers::adopt(Deployment& deployment, bool is_resumed) {
     const bool was_used = std::filesystem::exists(deployment.paths().computer(), absent);
     if (is_resumed && (id_of(record) != kRootThread || was_used)) {
         return deployment.kill(
-            "the daemon that deployed it was stopped, and with it went what its virtual threads had "
+            "the daemon that deployed it was stopped, and with it went what its virtual threads "
+            "had "
             "said to each other");
     }
     if (id_of(record) != kRootThread) return;
@@ -70,7 +71,8 @@ void Computers::adopt(Deployment& deployment, bool is_resumed) {
                                    const std::string& name) { start(vc, thread, name); },
             .on_stop =
                 [this, vc](ThreadId thread) {
-                    if (Deployment* stopped = find(vc, thread)) stopped->kill("its program has ended");
+                    if (Deployment* stopped = find(vc, thread))
+                        stopped->kill("its program has ended");
                 },
             .on_failed = [this, vc](const std::string& why) { fail(vc, why); }});
     computer.switchboard->set_workers(services_.workers());
@@ -99,7 +101,11 @@ void Computers::start(const std::string& vc, ThreadId thread, const std::string&
         return;
     }
     computer.vcs[thread] = *deployed;
-    services_.log->info("vc={} is virtual thread {} ({}) of {}", *deployed, record.thread, name, vc);
+    auto& output = computer.outputs[thread];
+    output = std::make_unique<OutputWatcher>(*this, vc, *deployed);
+    services_.find(*deployed)->add_observer(*output);
+    services_.log->info("vc={} is virtual thread {} ({}) of {}", *deployed, record.thread, name,
+                        vc);
 }
 
 void Computers::fail(const std::string& vc, const std::string& why) {
@@ -109,6 +115,10 @@ void Computers::fail(const std::string& vc, const std::string& why) {
     for (const auto& [thread, id] : threads) {
         if (Deployment* deployment = services_.find(id)) deployment->kill(why);
     }
+}
+
+void Computers::tell(const std::string& program, const ThreadRelease& release) {
+    if (Deployment* watched = services_.find(program)) watched->tell_thread_release(release);
 }
 
 void Computers::note(const VcRecord& thread, const Event& event) {
@@ -125,7 +135,8 @@ void Computers::on_call(const VcRecord& thread, ByteView call) {
         if (!noted) return fail(vc, noted.error().message());
     }
     const Status taken = computer->switchboard->on_call(id_of(thread), call);
-    if (!taken) fail(vc, fmt::format("virtual thread {}: {}", thread.thread, taken.error().message()));
+    if (!taken)
+        fail(vc, fmt::format("virtual thread {}: {}", thread.thread, taken.error().message()));
 }
 
 void Computers::on_placed(const VcRecord& thread, const std::string& peer) {
@@ -147,6 +158,12 @@ void Computers::on_ended(const VcRecord& thread, const Outcome& outcome) {
     Computer* computer = computer_of(thread);
     if (computer == nullptr) return;
     const std::string peer = computer->peers[id_of(thread)];
+    if (const auto output = computer->outputs.extract(id_of(thread)); !output.empty()) {
+        OutputWatcher& watcher = *output.mapped();
+        if (Deployment* ending = services_.find(thread.id)) ending->remove_observer(watcher);
+        watcher.release.has_ended = true;
+        tell(watcher.program, watcher.release);
+    }
     computer->vcs.erase(id_of(thread));
     computer->switchboard->note(Gone{id_of(thread), describe(outcome, peer)});
     if (!computer->vcs.empty()) return;

@@ -1,6 +1,6 @@
 // The virtual computers that this peer deploys: for each program that uses ppdsm's header, who its
-// virtual threads are, and the switchboard that they speak through. Each virtual thread is a deployment
-// like any other, with a VC id of its own; the program itself is the first.
+// virtual threads are, and the switchboard that they speak through. Each virtual thread is a
+// deployment like any other, with a VC id of its own; the program itself is the first.
 #pragma once
 
 #include <map>
@@ -45,6 +45,20 @@ public:
     void on_ended(const VcRecord& thread, const Outcome& outcome) override;
 
 private:
+    /// Passes what a spawned virtual thread releases on to those who watch the program.
+    struct OutputWatcher final : RunObserver {
+        OutputWatcher(Computers& its_owner, std::string its_program, std::string its_vc)
+            : owner(its_owner), program(std::move(its_program)) {
+            release.vc = std::move(its_vc);
+        }
+        void on_released(std::uint64_t output_bytes) override {
+            release.output_bytes = output_bytes;
+            owner.tell(program, release);
+        }
+        Computers& owner;
+        std::string program;
+        ThreadRelease release;
+    };
     struct Computer {
         VcRecord program;
         std::filesystem::path used_mark;
@@ -52,12 +66,14 @@ private:
         std::unique_ptr<VirtualComputer> switchboard;
         std::map<ThreadId, std::string> vcs;
         std::map<ThreadId, std::string> peers;
+        std::map<ThreadId, std::unique_ptr<OutputWatcher>> outputs;
     };
     [[nodiscard]] Computer* computer_of(const VcRecord& thread);
     [[nodiscard]] Deployment* find(const std::string& computer, ThreadId thread);
     void note(const VcRecord& thread, const switchboard::Event& event);
     void start(const std::string& computer, ThreadId thread, const std::string& name);
     void fail(const std::string& computer, const std::string& why);
+    void tell(const std::string& program, const ThreadRelease& release);
 
     Services services_;
     std::map<std::string, Computer> computers_;  ///< By the program's own VC.

@@ -6,6 +6,7 @@
 
 #include "dsm/base/allocator.h"
 #include "dsm/base/byte_text.h"
+#include "dsm/base/wall_clock.h"
 #include "runtime/peer/mesh/daemon.h"
 
 namespace ppdsm {
@@ -13,6 +14,9 @@ namespace ppdsm {
 using Json = nlohmann::json;
 
 namespace {
+
+/// Until a program that was placed shows in its peer's load.
+constexpr std::int64_t kArrivingUs = std::int64_t{15} * 1'000'000;
 
 placement::Candidate describe(const PeerId& peer, const std::string& name,
                               const Capacity& capacity) {
@@ -50,6 +54,12 @@ std::vector<placement::Candidate> Daemon::survey() const {
         candidates.push_back(describe(member->id, mesh_->describe(member->id), *capacity));
         candidates.back().is_reachable = mesh_->is_linked(member->id);
     }
+    std::map<PeerId, std::uint32_t> arriving;
+    for (const auto& [vc, deployment] : deployments_) {
+        const bool is_new = monotonic_now_us() - deployment->placed_us() < kArrivingUs;
+        if (is_new && deployment->worker()) ++arriving[*deployment->worker()];
+    }
+    for (placement::Candidate& each : candidates) each.arriving = arriving[each.peer];
     return candidates;
 }
 

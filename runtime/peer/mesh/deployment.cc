@@ -236,6 +236,10 @@ void Deployment::answer_call(std::uint64_t number, ByteView answer) {
                   [this](const Json& head, Bytes part) { command(head, std::move(part)); });
 }
 
+void Deployment::tell_thread_release(const ThreadRelease& release) {
+    notify([&](RunObserver& observer) { observer.on_thread_released(release); });
+}
+
 void Deployment::checkpoint(CheckpointDone done) {
     if (phase_ != Phase::kRunning) {
         return done(fail(Code::kUnavailable, "the program does not run now"));

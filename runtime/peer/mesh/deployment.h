@@ -65,10 +65,16 @@ public:
     void migrate(const PeerId& target, const std::string& why, MoveDone done);
     /// To a virtual thread's call of that number.
     void answer_call(std::uint64_t number, ByteView answer);
+    /// To its watchers, of a virtual thread that it has spawned.
+    void tell_thread_release(const ThreadRelease& release);
     /// Tells a new watcher how things stand.
     void brief(RunObserver& observer);
     [[nodiscard]] bool has_ended() const { return phase_ == Phase::kEnded; }
     [[nodiscard]] const VcPaths& paths() const { return paths_; }
+    /// Who runs it, or is to.
+    [[nodiscard]] const std::optional<PeerId>& worker() const { return worker_; }
+    /// When it was last sent to one, by the monotonic clock.
+    [[nodiscard]] std::int64_t placed_us() const { return placed_us_; }
     /// Whether that peer runs it, or is to keep it.
     [[nodiscard]] bool involves(const PeerId& peer) const;
 
@@ -130,6 +136,7 @@ private:
     void on_proposal(const nlohmann::json& head);
     Status commit(const GenerationRecord& record, std::uint64_t epoch);
     void on_committed(const GenerationRecord& record, const Copies& copies);
+    [[nodiscard]] std::uint64_t covered_calls() const;
     void on_unprotected(const nlohmann::json& head);
     void on_end_proposal(const nlohmann::json& head);
     void finish();
@@ -178,6 +185,7 @@ private:
     std::uint64_t epoch_ = 0;
     bool is_concluded_ = false;
     std::optional<PeerId> worker_;
+    std::int64_t placed_us_ = 0;
     std::vector<PeerId> replicas_;
     /// Who has the last generation.
     std::vector<PeerId> holders_;

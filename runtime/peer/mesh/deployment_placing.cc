@@ -143,6 +143,7 @@ Status Deployment::begin_epoch(DeployOrder& order, std::uint64_t released_bytes,
 void Deployment::deploy(const PeerId& worker) {
     phase_ = Phase::kDeploying;
     worker_ = worker;
+    placed_us_ = monotonic_now_us();
     ++epoch_;
     if (is_thread() && epoch_ > 1) {
         const GenerationRecord* last = truth_.last();

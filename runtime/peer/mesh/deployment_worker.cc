@@ -138,12 +138,19 @@ void Deployment::on_committed(const GenerationRecord& record, const Copies& copi
         }
     }
     statistics_.add(record);
-    if (is_thread()) services_.threads.on_covered(record_, truth_.generations.front().calls);
+    if (is_thread()) services_.threads.on_covered(record_, covered_calls());
     notify([&](RunObserver& observer) { observer.on_committed(record); });
     release(record.output_bytes);
     for (auto& [waiting, done] : std::exchange(checkpoints_, {})) done(record);
     note_unable(copies.failures.unable);
     if (move_) advance_move(true, copies.failures);
+}
+
+/// Of the oldest generation that an executor may go back to.
+std::uint64_t Deployment::covered_calls() const {
+    const std::vector<GenerationRecord>& all = truth_.generations;
+    const std::size_t kept = std::min<std::size_t>(all.size(), record_.keep_generations);
+    return kept == 0 ? 0 : all[all.size() - kept].calls;
 }
 
 void Deployment::on_unprotected(const Json& head) {

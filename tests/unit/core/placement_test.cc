@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 namespace ppdsm::placement {
 namespace {
@@ -41,6 +42,23 @@ TEST(Placement, PrefersSpeedThatIsFree) {
     EXPECT_EQ(rank({}, peers).best_first, (std::vector{peer(2), peer(1), peer(3)}));
     peers[1].load = 7;
     EXPECT_EQ(rank({}, peers).best_first.front(), peer(1));
+}
+
+TEST(Placement, CountsWhatIsOnItsWayThere) {
+    std::vector<Candidate> peers = {candidate(1, 100), candidate(2, 100), candidate(3, 100)};
+    // All are as busy, and none shows in its load what was sent there a moment ago.
+    for (Candidate& each : peers) each.load = 3;
+    std::map<PeerId, int> placed;
+    for (int i = 0; i < 6; ++i) {
+        const PeerId best = rank({}, peers).best_first.front();
+        ++placed[best];
+        for (Candidate& each : peers) each.arriving += each.peer == best ? 1 : 0;
+    }
+    EXPECT_EQ(placed, (std::map<PeerId, int>{{peer(1), 2}, {peer(2), 2}, {peer(3), 2}}));
+    // What it hosts it knows of: nothing is counted twice.
+    Candidate idle = candidate(4, 100);
+    idle.hosted = idle.arriving = 1;
+    EXPECT_EQ(share(idle, true), 100);
 }
 
 TEST(Placement, StartsWhereItCanLeaveFrom) {

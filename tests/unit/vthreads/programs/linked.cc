@@ -99,6 +99,20 @@ int partials(ppdsm::VirtualComputer& vc) {
     return 0;
 }
 
+int print_lines(int thread) {
+    for (int i = 0; i < 500; ++i) std::printf("line %d of %d\n", i, thread);
+    std::fprintf(stderr, "without an end");
+    return 0;
+}
+
+int print(ppdsm::VirtualComputer& vc) {
+    std::vector<ppdsm::VirtualThread<int>> threads;
+    for (int i = 0; i < 3; ++i) threads.push_back(vc.spawn(print_lines, i));
+    when_all(threads);
+    std::printf("main\n");
+    return 0;
+}
+
 int many(ppdsm::VirtualComputer& vc) {
     std::vector<ppdsm::VirtualThread<std::string>> threads;
     for (int i = 0; i < 20; ++i) threads.push_back(vc.spawn(who, i));
@@ -118,5 +132,6 @@ int main(int argc, char** argv) {
     if (what == "deadlock") return deadlock(vc);
     if (what == "partials") return partials(vc);
     if (what == "many") return many(vc);
+    if (what == "print") return print(vc);
     return 2;
 }
