@@ -77,6 +77,9 @@ Json describe(const VcPaths& paths, const VcRecord& record) {
     } else if (commits->end && commits->applied) {
         json["state"] = end_text(*commits->end);
         json["exit"] = shell_exit_code(commits->end->wait_status);
+        if (!commits->end->failure.empty()) {
+            json["failure"] = bytes_to_utf8(commits->end->failure);
+        }
     } else {
         json["state"] = "interrupted";
     }
@@ -202,7 +205,11 @@ int run_wait(const std::string& vc) {
         if (Status ended = wait_until_unlocked(found->paths); !ended) return report(ended.error());
         const Result<CommitState> commits = CommitLog::read(found->paths.commits());
         if (!commits) return report(commits.error());
-        if (commits->end) return shell_exit_code(commits->end->wait_status);
+        if (commits->end) {
+            const std::string& failure = commits->end->failure;
+            if (!failure.empty()) fmt::print(stderr, "ppdsm: {}\n", failure);
+            return shell_exit_code(commits->end->wait_status);
+        }
         if (!watch.may_go_on()) break;
         watch.wait();
     }

@@ -143,6 +143,21 @@ TEST_F(MeshThreads, AreToldOfADeadlock) {
         << outcome.out << outcome.err;
 }
 
+/// What they have said to each other is known there alone, so far.
+TEST_F(MeshThreads, EndWithAReasonWhenTheirDeployersDaemonIsKilled) {
+    start_mesh();
+    Arguments options = often();
+    options.emplace_back("--detach");
+    ASSERT_EQ(run_exec(options, long_life(), directory("work")).exit_code, 0);
+    ASSERT_TRUE(wait_for_threads(5));
+    kill_peer("a");
+    start_peer("a");
+    const Outcome waited = run_ppdsm({"wait", "job"});
+    EXPECT_NE(waited.exit_code, 0);
+    EXPECT_TRUE(contains(waited.err, "what its virtual threads had said")) << waited.err;
+    EXPECT_TRUE(wait_until([&] { return threads().empty(); }));
+}
+
 TEST_F(MeshThreads, EndWithTheirProgram) {
     start_mesh();
     const auto exec = start_exec(often(), long_life(), directory("work"));
