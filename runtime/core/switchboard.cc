@@ -43,8 +43,12 @@ Switchboard::Mailbox* Switchboard::find_mailbox(ThreadId thread, MailboxId mailb
 std::map<ThreadId, Switchboard::ThreadState> Switchboard::threads() const {
     std::map<ThreadId, ThreadState> states;
     for (const auto& [id, thread] : threads_) {
-        states[id] = {thread.name, thread.peer, thread.waiting ? describe_wait(thread) : "",
-                      thread.mailbox.messages.size(), thread.answered};
+        states[id] = {thread.name,
+                      thread.peer,
+                      thread.waiting ? describe_wait(thread) : "",
+                      thread.mailbox.messages.size(),
+                      thread.answered,
+                      thread.stage != Stage::kQueued};
     }
     return states;
 }

@@ -120,6 +120,7 @@ public:
         std::string waits_for;
         std::size_t messages = 0;
         std::uint64_t calls = 0;
+        bool is_wanted = false;  ///< Start was said of it.
     };
     /// Those that live.
     [[nodiscard]] std::map<ThreadId, ThreadState> threads() const;

@@ -50,8 +50,8 @@ struct VcPaths {
     /// Of a VC of the mesh: what it is shown of its owner's files, and what it has been shown.
     [[nodiscard]] std::filesystem::path plan() const { return directory / "plan.json"; }
     [[nodiscard]] std::filesystem::path catalog() const { return directory / "files.catalog"; }
-    /// Of a program that uses ppdsm's header: it has made calls, of which the deployer's daemon knows.
-    [[nodiscard]] std::filesystem::path computer() const { return directory / "computer"; }
+    /// Of a program that uses ppdsm's header: what its virtual threads have asked and were told.
+    [[nodiscard]] std::filesystem::path calls() const { return directory / "calls.log"; }
     /// Of a VC of another peer's: whose word counts for it.
     [[nodiscard]] std::filesystem::path deployer() const { return directory / "deployer"; }
     [[nodiscard]] std::filesystem::path control() const { return directory / "control"; }

@@ -143,19 +143,36 @@ TEST_F(MeshThreads, AreToldOfADeadlock) {
         << outcome.out << outcome.err;
 }
 
-/// What they have said to each other is known there alone, so far.
-TEST_F(MeshThreads, EndWithAReasonWhenTheirDeployersDaemonIsKilled) {
+TEST_F(MeshThreads, GoOnWhenTheirDeployersDaemonIsKilledAndComesBack) {
+    const Outcome plain = run_plain(long_life(), directory("plain"));
     start_mesh();
-    Arguments options = often();
-    options.emplace_back("--detach");
-    ASSERT_EQ(run_exec(options, long_life(), directory("work")).exit_code, 0);
+    const auto exec = start_exec(often(), long_life(), directory("work"));
     ASSERT_TRUE(wait_for_threads(5));
+    const std::string vc = vc_called("job");
     kill_peer("a");
     start_peer("a");
-    const Outcome waited = run_ppdsm({"wait", "job"});
-    EXPECT_NE(waited.exit_code, 0);
-    EXPECT_TRUE(contains(waited.err, "what its virtual threads had said")) << waited.err;
-    EXPECT_TRUE(wait_until([&] { return threads().empty(); }));
+    const Outcome outcome = outcome_of(*exec, vc);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(run_ppdsm({"logs", vc}).out, plain.out);
+}
+
+TEST_F(MeshThreads, BeginWhenTheirDeployersDaemonDiesOverThem) {
+    const Arguments argv = kernel({"pi", "--size", "20000000", "--workers", "3"});
+    const Outcome plain = run_plain(argv, directory("plain"));
+    // While the first virtual thread is made ready: the program's own VC was the first.
+    start_peer("a", "deployment-made:2");
+    start_peer("b");
+    ASSERT_EQ(ask("b", {"join", invite("a")}).exit_code, 0);
+    wait_for_mesh(2);
+    become_user_of("a");
+    const auto exec = start_exec({"--name", "job"}, argv, directory("work"));
+    ASSERT_TRUE(wait_until([&] { return peers_.at("a").daemon->has_ended(); }));
+    peers_.at("a").daemon.reset();
+    start_peer("a");
+    const std::string vc = vc_called("job");
+    const Outcome outcome = outcome_of(*exec, vc);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(run_ppdsm({"logs", vc}).out, plain.out);
 }
 
 TEST_F(MeshThreads, EndWithTheirProgram) {

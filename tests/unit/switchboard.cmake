@@ -1,6 +1,7 @@
 ppdsm_unit_test(switchboard_test core/switchboard_test.cc core/switchboard_random_test.cc LIBS ppdsm_core)
 
 # Real processes with the preloaded library.
+ppdsm_unit_test(call_journal_test vthreads/call_journal_test.cc LIBS ppdsm_vthreads)
 ppdsm_unit_test(linked_test vthreads/linked_test.cc vthreads/linked_computer.cc LIBS ppdsm_vthreads)
 add_executable(linked_program vthreads/programs/linked.cc)
 target_link_libraries(linked_program PRIVATE ppdsm_headers)

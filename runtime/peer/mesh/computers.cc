@@ -43,25 +43,15 @@ Deployment* Computers::find(const std::string& computer, ThreadId thread) {
     return vc == found->second.vcs.end() ? nullptr : services_.find(vc->second);
 }
 
-void Computers::adopt(Deployment& deployment, bool is_resumed) {
+void Computers::adopt(Deployment& deployment) {
     const VcRecord& record = deployment.record();
-    if (record.thread == 0) return;
-    std::error_code absent;
-    const bool was_used = std::filesystem::exists(deployment.paths().computer(), absent);
-    if (is_resumed && (id_of(record) != kRootThread || was_used)) {
-        return deployment.kill(
-            "the daemon that deployed it was stopped, and with it went what its virtual threads "
-            "had "
-            "said to each other");
-    }
     if (id_of(record) != kRootThread) return;
     const std::string vc = record.id;
     Computer& computer = computers_[vc];
     computer.program = record;
-    computer.used_mark = deployment.paths().computer();
     computer.vcs[kRootThread] = vc;
-    computer.switchboard = std::make_unique<VirtualComputer>(
-        services_.loop,
+    Result<std::unique_ptr<VirtualComputer>> opened = VirtualComputer::open(
+        services_.loop, deployment.paths().calls(),
         VirtualComputer::Callbacks{
             .on_answer =
                 [this, vc](ThreadId thread, std::uint64_t number, const Bytes& answer) {
@@ -75,12 +65,46 @@ void Computers::adopt(Deployment& deployment, bool is_resumed) {
                         stopped->kill("its program has ended");
                 },
             .on_failed = [this, vc](const std::string& why) { fail(vc, why); }});
+    if (!opened) {
+        computers_.erase(vc);
+        return deployment.kill("what its virtual threads had asked cannot be read: " +
+                               opened.error().message());
+    }
+    computer.switchboard = *std::move(opened);
     computer.switchboard->set_workers(services_.workers());
+}
+
+/// Those that run are found again by their records; those that ended when nobody could be told, are
+/// told of now; those that were to be deployed, and were not, are.
+void Computers::resume(const std::vector<Known>& known) {
+    for (const Known& each : known) {
+        Computer* computer = computer_of(each.record);
+        if (computer == nullptr || id_of(each.record) == kRootThread) continue;
+        if (!each.ended) {
+            watch(*computer, id_of(each.record), each.record.id);
+        } else if (computer->switchboard->switchboard().threads().contains(id_of(each.record))) {
+            on_ended(each.record, *each.ended);
+        }
+    }
+    for (auto& [vc, computer] : computers_) {
+        for (const auto& [thread, state] : computer.switchboard->switchboard().threads()) {
+            if (thread == kRootThread || !state.is_wanted || computer.vcs.contains(thread))
+                continue;
+            start(vc, thread, state.name);
+        }
+    }
 }
 
 void Computers::on_members_changed() {
     const std::set<std::string> workers = services_.workers();
     for (auto& [vc, computer] : computers_) computer.switchboard->set_workers(workers);
+}
+
+void Computers::watch(Computer& computer, ThreadId thread, const std::string& vc) {
+    computer.vcs[thread] = vc;
+    auto& output = computer.outputs[thread];
+    output = std::make_unique<OutputWatcher>(*this, computer.program.id, vc);
+    if (Deployment* deployed = services_.find(vc)) deployed->add_observer(*output);
 }
 
 /// A spawned virtual thread is the same program, told to run another function.
@@ -100,10 +124,7 @@ void Computers::start(const std::string& vc, ThreadId thread, const std::string&
         computer.switchboard->note(NotPlaced{thread, deployed.error().message()});
         return;
     }
-    computer.vcs[thread] = *deployed;
-    auto& output = computer.outputs[thread];
-    output = std::make_unique<OutputWatcher>(*this, vc, *deployed);
-    services_.find(*deployed)->add_observer(*output);
+    watch(computer, thread, *deployed);
     services_.log->info("vc={} is virtual thread {} ({}) of {}", *deployed, record.thread, name,
                         vc);
 }
@@ -129,11 +150,6 @@ void Computers::on_call(const VcRecord& thread, ByteView call) {
     Computer* computer = computer_of(thread);
     if (computer == nullptr) return;
     const std::string vc = computer_id(thread);
-    if (!std::exchange(computer->was_used, true)) {
-        // Before its first effect: see adopt().
-        const Status noted = replace_file(computer->used_mark, {}, 0600);
-        if (!noted) return fail(vc, noted.error().message());
-    }
     const Status taken = computer->switchboard->on_call(id_of(thread), call);
     if (!taken)
         fail(vc, fmt::format("virtual thread {}: {}", thread.thread, taken.error().message()));

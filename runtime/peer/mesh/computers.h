@@ -33,9 +33,15 @@ public:
     };
     explicit Computers(Services services) : services_(std::move(services)) {}
 
-    /// Of a program that begins, or (`is_resumed`) of a thread that an earlier life of this daemon
-    /// deployed: then what its computer knew is lost, and it is ended.
-    void adopt(Deployment& deployment, bool is_resumed);
+    /// Of a program that begins, or goes on after an earlier life of this daemon.
+    void adopt(Deployment& deployment);
+    /// When all that go on have been adopted: `known` are the virtual threads that were deployed in
+    /// earlier lives; `ended` how one came to its end, if it did.
+    struct Known {
+        VcRecord record;
+        std::optional<Outcome> ended;
+    };
+    void resume(const std::vector<Known>& known);
     void on_members_changed();
 
     void on_call(const VcRecord& thread, ByteView call) override;
@@ -61,8 +67,6 @@ private:
     };
     struct Computer {
         VcRecord program;
-        std::filesystem::path used_mark;
-        bool was_used = false;
         std::unique_ptr<VirtualComputer> switchboard;
         std::map<ThreadId, std::string> vcs;
         std::map<ThreadId, std::string> peers;
@@ -71,6 +75,7 @@ private:
     [[nodiscard]] Computer* computer_of(const VcRecord& thread);
     [[nodiscard]] Deployment* find(const std::string& computer, ThreadId thread);
     void note(const VcRecord& thread, const switchboard::Event& event);
+    void watch(Computer& computer, ThreadId thread, const std::string& vc);
     void start(const std::string& computer, ThreadId thread, const std::string& name);
     void fail(const std::string& computer, const std::string& why);
     void tell(const std::string& program, const ThreadRelease& release);

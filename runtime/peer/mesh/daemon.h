@@ -76,7 +76,7 @@ private:
     Deployment::Services services();
     void make_computers();
     void resume_deployments();
-    Deployment& adopt_deployment(std::unique_ptr<Deployment> deployment, bool is_resumed);
+    Deployment& adopt_deployment(std::unique_ptr<Deployment> deployment);
     void forget_deployment(const std::string& vc);
     Result<VcPaths> create_deployment(VcRecord record);
     Result<std::string> deploy_thread(const VcRecord& record);

@@ -11,6 +11,7 @@
 #include "runtime/peer/fault_point.h"
 #include "runtime/peer/mesh/daemon.h"
 #include "runtime/peer/mesh/deployment.h"
+#include "runtime/peer/wait_status.h"
 
 namespace ppdsm {
 
@@ -44,26 +45,37 @@ std::set<std::string> Daemon::workers() const {
 
 /// Those of earlier lives of this daemon that have not ended.
 void Daemon::resume_deployments() {
+    std::vector<Computers::Known> threads;
     for (const VcPaths& paths : home_.list()) {
         std::error_code absent;
         if (!std::filesystem::exists(paths.placement(), absent)) continue;
         const Result<CommitState> commits = CommitLog::read(paths.commits());
-        if (!commits || (commits->end && commits->applied)) continue;
+        if (!commits) continue;
+        const bool has_ended = commits->end && commits->applied;
+        if (const Result<VcRecord> record = read_record(paths); record && record->thread > 1) {
+            threads.push_back({*record, {}});
+            if (has_ended) {
+                threads.back().ended =
+                    Outcome{shell_exit_code(commits->end->wait_status), commits->end->failure};
+            }
+        }
+        if (has_ended) continue;
         Result<std::unique_ptr<Deployment>> deployment = Deployment::open(services(), paths);
         if (!deployment) {
             log_->error("vc={} cannot go on: {}", paths.id(), deployment.error().message());
             continue;
         }
         log_->info("vc={} goes on", paths.id());
-        adopt_deployment(*std::move(deployment), true);
+        adopt_deployment(*std::move(deployment));
     }
+    computers_->resume(threads);
 }
 
-Deployment& Daemon::adopt_deployment(std::unique_ptr<Deployment> deployment, bool is_resumed) {
+Deployment& Daemon::adopt_deployment(std::unique_ptr<Deployment> deployment) {
     const std::string vc = deployment->paths().id();
     Deployment& kept = *(deployments_[vc] = std::move(deployment));
     kept.begin([this, vc] { forget_deployment(vc); });
-    computers_->adopt(kept, is_resumed);
+    computers_->adopt(kept);
     return kept;
 }
 
@@ -101,7 +113,7 @@ Result<VcPaths> Daemon::create_deployment(VcRecord record) {
     PPDSM_TRY(replace_file(paths.placement(), as_bytes("{}\n"), 0600));
     fault_point("deployment-made");
     PPDSM_ASSIGN(std::unique_ptr<Deployment> deployment, Deployment::open(services(), paths));
-    adopt_deployment(std::move(deployment), false);
+    adopt_deployment(std::move(deployment));
     return paths;
 }
 

@@ -12,7 +12,8 @@ void send_in_parts(const nlohmann::json& head, std::uint64_t number, ByteView wh
                    const std::function<void(nlohmann::json head, Bytes part)>& send) {
     std::size_t offset = 0;
     do {
-        const ByteView part = whole.subspan(offset, std::min(whole.size() - offset, kCallPartBytes));
+        const ByteView part =
+            whole.subspan(offset, std::min(whole.size() - offset, kCallPartBytes));
         nlohmann::json part_head = head;
         part_head["number"] = number;
         part_head["offset"] = offset;
