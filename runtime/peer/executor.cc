@@ -35,6 +35,10 @@ void Executor::Setup::find_criu(const std::filesystem::path& cache) {
 }
 
 Result<std::unique_ptr<Executor>> Executor::open(Loop& loop, const Home& home, Setup setup) {
+    if (setup.record.thread != 0 && !setup.on_call) {
+        return fail(Code::kUnsupported,
+                    "it is a virtual thread of a computation on the mesh, and cannot go on alone");
+    }
     PPDSM_ASSIGN(OwnedFd lock, lock_vc(setup.paths));
     PPDSM_ASSIGN(CommitLog commits, CommitLog::open(setup.paths.commits()));
     PPDSM_ASSIGN(OutputLog output, OutputLog::open(setup.paths.output(), true));

@@ -37,7 +37,6 @@ void add_link(const VcRecord& record, std::vector<std::string>& environment) {
 }  // namespace
 
 Result<FileView> Executor::fresh_view() {
-    if (link_) link_->detach();
     PPDSM_TRY(remove_tree(setup_.paths.previous_run()));
     // Kept until its files have been taken over; see restore_layer().
     if (::rename(setup_.paths.run().c_str(), setup_.paths.previous_run().c_str()) != 0 &&
@@ -103,6 +102,7 @@ Status Executor::spawn_warden() {
 
 Status Executor::start_afresh() {
     phase_ = Phase::kStarting;
+    if (link_) link_->detach();
     PPDSM_TRY(roll_output_back(0));
     PPDSM_ASSIGN(view_, fresh_view());
     PPDSM_TRY(make_mount_points(view_));
@@ -243,6 +243,7 @@ void Executor::end_job(const std::function<void()>& done) {
 
 void Executor::restore(const GenerationRecord& record) {
     restoring_ = record;
+    if (link_) link_->detach();
     if (!setup_.criu) {
         return fail_run(Error(Code::kUnsupported, "cannot restore: " + setup_.criu_problem));
     }
