@@ -7,10 +7,20 @@ find_program(PPDSM_GXX NAMES g++)
 find_program(PPDSM_CLANGXX NAMES clang++-19 clang++)
 set(lib_includes -I${PROJECT_SOURCE_DIR}/runtime/lib/include -I${PROJECT_BINARY_DIR}/runtime/lib/include)
 
-# ppdsm_lib_variant(NAME COMPILER options...): lib_test built by COMPILER; nothing where that is not installed.
+# ppdsm_lib_variant(NAME COMPILER options...): lib_test built by COMPILER; nothing where that, or what the options link
+# to (a sanitizer's runtime), is not installed.
 function(ppdsm_lib_variant name compiler)
   if(NOT ${compiler})
     message(STATUS "${name} is left out: its compiler is not installed")
+    return()
+  endif()
+  set(probe ${CMAKE_CURRENT_BINARY_DIR}/${name}.probe)
+  file(WRITE ${probe}.cc "int main() {}\n")
+  execute_process(COMMAND ${${compiler}} ${ARGN} ${probe}.cc -o ${probe}
+                  RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
+  if(missing)
+    message(WARNING "${name} is left out: ${${compiler}} cannot link a program with ${ARGN}; ci/setup.sh "
+                    "installs what that needs")
     return()
   endif()
   set(objects)
