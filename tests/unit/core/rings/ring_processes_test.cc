@@ -3,45 +3,16 @@
 // Method: real processes, real SIGKILLs at random moments; the parent seals what a dead one left,
 // as the daemon does.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sched.h>
 
-#include <functional>
 #include <random>
 
 #include "dsm/core/rings/seal.h"
+#include "tests/unit/core/rings/process.h"
 #include "tests/unit/core/rings/shared_ring.h"
 
 namespace ppdsm::rings {
 namespace {
-
-/// A process that is killed and waited for at the end, if not before.
-class Process {
-public:
-    explicit Process(const std::function<int()>& body) : pid_(::fork()) {
-        if (pid_ < 0) std::abort();
-        if (pid_ == 0) ::_exit(body());
-    }
-    Process(const Process&) = delete;
-    Process& operator=(const Process&) = delete;
-    ~Process() {
-        if (pid_ > 0) kill();
-    }
-    void kill() {
-        ::kill(pid_, SIGKILL);
-        static_cast<void>(wait());
-    }
-    /// Its exit code; -1: a signal.
-    int wait() {
-        int status = 0;
-        if (::waitpid(std::exchange(pid_, 0), &status, 0) < 0) std::abort();
-        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    }
-
-private:
-    pid_t pid_;
-};
 
 /// Message `i` of a stream: its size and every byte follow from `i`.
 std::uint32_t size_of(std::uint64_t i) { return static_cast<std::uint32_t>(8 + i * 7919 % 900); }
