@@ -65,6 +65,29 @@ inline FutexWait futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t valu
     return errno == EAGAIN ? FutexWait::kChanged : FutexWait::kWoken;
 }
 
+/// How many words one can wait for at once.
+inline constexpr std::uint32_t kMaxFutexes = 128;
+
+/// Says what to wait for in futex_wait_any.
+inline struct futex_waitv futex_waiter(std::atomic<std::uint32_t>& word, std::uint32_t value) {
+    struct futex_waitv waiter{};
+    waiter.uaddr = reinterpret_cast<std::uintptr_t>(&word);
+    waiter.val = value;
+    waiter.flags = FUTEX_32;
+    return waiter;
+}
+
+/// Sleeps while every word has its value, until one is woken or the deadline. At most kMaxFutexes.
+/// Linux 5.16 and newer; on an older one it returns at once.
+inline FutexWait futex_wait_any(const struct futex_waitv* waiters, std::uint32_t count,
+                                const Deadline& deadline) {
+    if (::syscall(SYS_futex_waitv, waiters, count, 0, deadline.at(), CLOCK_MONOTONIC) >= 0) {
+        return FutexWait::kWoken;
+    }
+    if (errno == ETIMEDOUT) return FutexWait::kTimedOut;
+    return errno == EAGAIN ? FutexWait::kChanged : FutexWait::kWoken;
+}
+
 /// Wakes up to `count` of those who sleep on the word.
 inline void futex_wake(std::atomic<std::uint32_t>& word, std::uint32_t count = 1) {
     ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);

@@ -1,4 +1,5 @@
-/* Waiting at a doorbell: spinning, then asleep on a futex, without losing a wake-up. Two ringers, one sleeper.
+/* Waiting at a doorbell: spinning, then asleep on a futex, without losing a wake-up. Two ringers, one sleeper; a ringer
+ * may die anywhere, and is followed by a successor, who goes on with what was not published.
  *
  * Checked: everything that was published is seen, and no sleeper is left behind (no invalid end state).
  *
@@ -9,6 +10,7 @@
  *   -DMUTATE_LOOK_THEN_FLAG    the sleeper looks before it sets the flag, not after
  *   -DMUTATE_FLAG_THEN_PUBLISH the ringer looks at the flag before it publishes, not after
  *   -DMUTATE_BLIND_WAIT        the kernel does not compare the word when one falls asleep
+ *   -DMUTATE_TRUSTING_HEIR     a dead ringer's successor makes the system call only if the flag is set
  */
 
 #define RINGERS 2
@@ -18,36 +20,70 @@
 byte published;
 bit sleeping;      /* The futex word. */
 bool is_asleep;    /* In the kernel's queue. */
+bit deaths = 1;    /* That may still come. */
 
-inline wake() {
-    /* Only the ringer that clears the flag makes the system call. */
+#define MAY_DIE :: atomic { deaths > 0 -> deaths--; goto died }
+
+active [RINGERS] proctype ringer() {
+    byte done = 0;
+    bit was;
+    bit seen;
+    do
+    :: done == EACH -> break
+    :: done < EACH ->
+#ifdef MUTATE_FLAG_THEN_PUBLISH
+        seen = sleeping;
+        atomic { published++; done++ };
+#else
+        atomic { published++; done++ };
+        if
+        :: seen = sleeping
+        MAY_DIE
+        fi;
+#endif
+        if
+        :: seen == 1 ->
+            /* Only the ringer that clears the flag makes the system call. */
+            if
+            :: atomic { was = sleeping; sleeping = 0 }
+            MAY_DIE
+            fi;
+            if
+            :: was == 1 ->
+                if
+                :: is_asleep = false
+                MAY_DIE
+                fi
+            :: else
+            fi
+        :: else
+        fi
+    od;
+    goto over;
+died:
+    /* The successor attaches, and goes on. */
+#ifdef MUTATE_TRUSTING_HEIR
     atomic { was = sleeping; sleeping = 0 };
     if
     :: was == 1 -> is_asleep = false
     :: else
-    fi
-}
-
-active [RINGERS] proctype ringer() {
-    byte i = 0;
-    bit was;
-    bit seen;
-    do
-    :: i == EACH -> break
-    :: i < EACH ->
-#ifdef MUTATE_FLAG_THEN_PUBLISH
-        seen = sleeping;
-        published++;
+    fi;
 #else
-        published++;
-        seen = sleeping;
+    sleeping = 0;
+    is_asleep = false;
 #endif
+    do
+    :: done == EACH -> break
+    :: done < EACH ->
+        atomic { published++; done++ };
+        atomic { was = sleeping; sleeping = 0 };
         if
-        :: seen == 1 -> wake()
+        :: was == 1 -> is_asleep = false
         :: else
-        fi;
-        i++
-    od
+        fi
+    od;
+over:
+    skip
 }
 
 active proctype sleeper() {

@@ -1,6 +1,7 @@
 ppdsm_unit_test(ring_test
   core/rings/ring_test.cc core/rings/ring_harm_test.cc core/rings/ring_processes_test.cc
   core/rings/blob_area_test.cc core/rings/stream_test.cc
+  core/rings/ring_set_test.cc base/futex_test.cc
   LIBS ppdsm_rings)
 
 # The ends of a ring are compiled into a library that finds nothing in a program but its C library: whatever else they

@@ -21,14 +21,17 @@ struct Doorbell {
 
     /// After the change (a sequentially consistent store) that a sleeper may wait for.
     void ring() {
-        if (sleeping.load(std::memory_order_seq_cst) != 0) [[unlikely]]
-            wake();
-    }
-
-private:
-    void wake() {
+        if (sleeping.load(std::memory_order_seq_cst) == 0) [[likely]]
+            return;
         // Only one of several ringers makes the system call.
         if (sleeping.exchange(0, std::memory_order_seq_cst) != 0) futex_wake(sleeping);
+    }
+
+    /// In the place of one who may have died while ringing, its system call ahead: whatever the
+    /// word says.
+    void ring_for_the_dead() {
+        sleeping.store(0, std::memory_order_seq_cst);
+        futex_wake(sleeping);
     }
 };
 

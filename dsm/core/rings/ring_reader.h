@@ -41,8 +41,7 @@ public:
         head_ = ring_.head();
         if (!RingView::is_aligned(head_)) return RingCode::kCorrupt;
         sequence_ = ring_.header(head_).sequence.load(std::memory_order_acquire);
-        // One who died between taking and ringing leaves a sleeper.
-        ring_.control().writer.ring();
+        ring_.control().writer.ring_for_the_dead();
         return RingCode::kDone;
     }
 
@@ -84,12 +83,15 @@ public:
     RingCode peek(Frame& frame, const Deadline& deadline = Deadline::never()) {
         RingCode code = try_peek(frame);
         if (code != RingCode::kEmpty) return code;
-        const bool came = await(ring_.control().reader, spin_, deadline, [&] {
+        const bool came = await(bell(), spin_, deadline, [&] {
             code = try_peek(frame);
             return code != RingCode::kEmpty;
         });
         return came ? code : RingCode::kTimedOut;
     }
+
+    /// The writer rings it, and so does whoever seals the ring.
+    [[nodiscard]] Doorbell& bell() const { return ring_.control().reader; }
 
     /// Gives the room of the frame that was peeked at back to the writer.
     void take() {

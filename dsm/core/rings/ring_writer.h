@@ -43,8 +43,7 @@ public:
                 return RingCode::kCorrupt;
             }
         }
-        // One who died between publishing and ringing leaves a sleeper.
-        ring_.control().reader.ring();
+        ring_.control().reader.ring_for_the_dead();
         return RingCode::kDone;
     }
 

@@ -50,8 +50,8 @@ inline RingCode seal_ring(void* memory, std::size_t size_bytes, std::uint32_t ne
             return RingCode::kCorrupt;
         }
     }
-    ring.control().reader.ring();
-    ring.control().writer.ring();
+    ring.control().reader.ring_for_the_dead();
+    ring.control().writer.ring_for_the_dead();
     return RingCode::kDone;
 }
 

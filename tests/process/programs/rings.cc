@@ -8,6 +8,7 @@
 
 #include "common.h"
 #include "dsm/core/rings/blob_area.h"
+#include "dsm/core/rings/ring_set.h"
 
 using namespace ppdsm;
 using namespace ppdsm::rings;
@@ -56,6 +57,9 @@ struct Way {
     uint64_t receive(uint64_t sum) {
         Frame frame;
         REQUIRE(reader.peek(frame, Deadline::after_ns(kHourNs)) == RingCode::kDone);
+        return use(frame, sum);
+    }
+    uint64_t use(const Frame& frame, uint64_t sum) {
         sum = checksum(sum, &frame.sequence, sizeof frame.sequence);
         if (frame.kind == kBlobKind) {
             Blob blob;
@@ -84,11 +88,22 @@ struct Way {
 /// Several messages at a time, more than the ring holds, so that writers wait, too.
 constexpr int kBurst = 30;
 
-void answer(Way& there, Way& back, int rounds) {
+/// Waits for a second sender, too, who has little to say.
+void answer(Way& there, Way& second, Way& back, int rounds) {
+    RingSet set;
+    REQUIRE(set.add(there.reader) && set.add(second.reader));
     uint64_t sum = kSumStart;
+    uint64_t second_sum = kSumStart;
     for (int round = 0; round < rounds; ++round) {
         if (round % 3 == 1) pace_ms(12);
-        for (int i = 0; i < kBurst; ++i) sum = there.receive(sum);
+        for (int left = kBurst + (round % 10 == 9 ? 1 : 0); left > 0; --left) {
+            Frame frame;
+            RingReader* from = nullptr;
+            REQUIRE(set.peek(frame, from, Deadline::after_ns(kHourNs)) == RingCode::kDone);
+            if (from == &there.reader) sum = there.use(frame, sum);
+            if (from == &second.reader) second_sum = second.use(frame, second_sum);
+        }
+        sum += second_sum;
         if (round % 3 == 2) pace_ms(12);
         back.send(round, sum);
         if (round % 5 == 0) back.send_large(sum);
@@ -100,11 +115,12 @@ void answer(Way& there, Way& back, int rounds) {
 int main(int argc, char** argv) {
     const int rounds = rounds_asked(argc, argv, 60);
     Way there;
+    Way second;
     Way back;
     const pid_t child = fork();
     REQUIRE(child != -1);
     if (child == 0) {
-        answer(there, back, rounds);
+        answer(there, second, back, rounds);
         _exit(7);
     }
     uint64_t sum = kSumStart;
@@ -116,6 +132,7 @@ int main(int argc, char** argv) {
                 there.send(round + i, sum);
             }
         }
+        if (round % 10 == 9) second.send(round, sum);
         sum = back.receive(sum);
         if (round % 5 == 0) sum = back.receive(sum);
         say("round %d sum %016llx", round, static_cast<unsigned long long>(sum));

@@ -7,7 +7,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
+#include <string>
 #include <utility>
 
 namespace ppdsm::rings {
@@ -25,6 +28,14 @@ public:
     Process& operator=(const Process&) = delete;
     ~Process() {
         if (pid_ > 0) kill();
+    }
+    [[nodiscard]] pid_t pid() const { return pid_; }
+    /// In a system call, and not about to go on.
+    [[nodiscard]] bool is_asleep() const {
+        std::ifstream stat("/proc/" + std::to_string(pid_) + "/stat");
+        const std::string fields((std::istreambuf_iterator<char>(stat)),
+                                 std::istreambuf_iterator<char>());
+        return fields.at(fields.rfind(')') + 2) == 'S';
     }
     void kill() {
         ::kill(pid_, SIGKILL);

@@ -154,6 +154,37 @@ TEST(RingProcesses, ASealWakesAWriterThatWaitsForRoomAndAReaderThatWaitsForMessa
     }
 }
 
+/// Until it sleeps at that bell. Then the word as one leaves it who dies while ringing, before the
+/// system call.
+void fall_silent_once_asleep(Doorbell& bell, const Process& sleeper) {
+    while (bell.sleeping.load() == 0 || !sleeper.is_asleep()) ::sched_yield();
+    bell.sleeping.store(0);
+}
+
+TEST(RingProcesses, ASleeperIsWokenByTheSuccessorOfOneThatDiedWhileRinging) {
+    const SharedRing full;
+    Process writer([&] { return write_for_ever(full); });
+    fall_silent_once_asleep(full.control().writer, writer);
+    RingReader reader = full.reader();
+    for (int i = 0; i < 100; ++i) {  // More than were in it, so it has gone on.
+        Frame frame;
+        ASSERT_EQ(reader.peek(frame), RingCode::kDone);
+        reader.take();
+    }
+    const SharedRing empty;
+    Process sleeper([&] {
+        RingReader end = empty.reader();
+        return read_to_the_seal(end) == 2 ? 0 : 1;
+    });
+    fall_silent_once_asleep(empty.control().reader, sleeper);
+    RingWriter successor = empty.writer();
+    ASSERT_EQ(write_message(successor), RingCode::kDone);
+    fall_silent_once_asleep(empty.control().reader, sleeper);
+    Seal seal;
+    ASSERT_EQ(seal_ring(empty.memory(), empty.size_bytes(), 2, seal), RingCode::kDone);
+    EXPECT_EQ(sleeper.wait(), 0);
+}
+
 TEST(RingProcesses, ARunningWriterIsSealedBetweenTwoMessages) {
     for (int round = 0; round < 200; ++round) {
         const SharedRing ring;  // Nobody reads it meanwhile, as if the reader were frozen.

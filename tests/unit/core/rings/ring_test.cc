@@ -168,16 +168,6 @@ TEST(RingWait, EndsAtItsDeadline) {
     EXPECT_EQ(ring.control().writer.sleeping.load(), 0U);
 }
 
-TEST(RingWait, IsEndedByTheSuccessorOfOneThatDiedBeforeItRang) {
-    const SharedRing ring;
-    ring.control().writer.sleeping.store(1);
-    ring.control().reader.sleeping.store(1);
-    static_cast<void>(ring.reader());
-    EXPECT_EQ(ring.control().writer.sleeping.load(), 0U);
-    static_cast<void>(ring.writer());
-    EXPECT_EQ(ring.control().reader.sleeping.load(), 0U);
-}
-
 TEST(RingWait, SpinsLessWhereWaitsAreLongAndLearnsThatTheyBecameShort) {
     SpinBound bound;
     const std::uint32_t most = bound.spins();

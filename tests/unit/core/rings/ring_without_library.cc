@@ -1,5 +1,6 @@
 // All that a program's end of a ring does, to be linked without the C++ library.
 #include "dsm/core/rings/blob_area.h"
+#include "dsm/core/rings/ring_set.h"
 #include "dsm/core/rings/seal.h"
 
 using namespace ppdsm;
@@ -26,7 +27,10 @@ extern "C" RingCode ring_without_library(void* memory, std::size_t size_bytes, v
         return RingCode::kFull;
     }
     Frame frame;
-    if (reader.peek(frame, Deadline::after_ns(1)) == RingCode::kDone &&
+    RingSet set;
+    RingReader* from = nullptr;
+    if (set.add(reader) && set.peek(frame, from, Deadline::after_ns(1)) == RingCode::kDone &&
+        reader.peek(frame, Deadline::after_ns(1)) == RingCode::kDone &&
         blob_reader.open(frame, blob) == RingCode::kDone) {
         reader.take();
         blob_reader.release(blob);
