@@ -16,10 +16,10 @@ namespace ppdsm::rings {
 
 inline constexpr std::uint64_t kBlobMagic = 0x31424F4C42445050;  // "PPDBLOB1"
 inline constexpr std::uint32_t kBlobVersion = 1;
-inline constexpr std::uint32_t kSlotBytes = 64 << 10;
+inline constexpr std::size_t kSlotBytes = 64 << 10;
 inline constexpr std::uint32_t kMaxSlots = 1 << 16;
 /// Payloads from here on go by reference.
-inline constexpr std::uint32_t kBlobFromBytes = kSlotBytes;
+inline constexpr std::size_t kBlobFromBytes = kSlotBytes;
 
 /// What the ring carries, as the payload of a frame of kBlobKind.
 struct BlobRef {

@@ -16,7 +16,7 @@ namespace ppdsm::rings {
 
 inline constexpr std::uint64_t kRingMagic = 0x31474E4952445050;  // "PPDRING1"
 inline constexpr std::uint32_t kRingVersion = 1;
-inline constexpr std::uint32_t kLineBytes = 64;
+inline constexpr std::size_t kLineBytes = 64;
 inline constexpr std::uint32_t kMinCapacityBytes = 4096;
 inline constexpr std::uint32_t kMaxCapacityBytes = 1U << 30;
 

@@ -70,7 +70,7 @@ void scribble(Random& random, std::uint8_t* memory) {
 /// One thing that an end or a mover does. The code is what it is; that it comes back is the point.
 RingCode do_something(Random& random, const FencedRing& ring, RingWriter& writer,
                       RingReader& reader) {
-    static const std::vector<std::uint8_t> payload(kMinCapacityBytes, 0xEE);
+    static const std::vector<std::uint8_t> kPayload(kMinCapacityBytes, 0xEE);
     std::uint8_t into[kMinCapacityBytes];
     switch (random() % 8) {
         case 0: {
@@ -80,7 +80,7 @@ RingCode do_something(Random& random, const FencedRing& ring, RingWriter& writer
         case 1:
         case 2:
         case 3:
-            return writer.try_write(kTextKind, payload.data(),
+            return writer.try_write(kTextKind, kPayload.data(),
                                     any_word(random) % kMinCapacityBytes);
         default: {
             Frame frame;
