@@ -6,7 +6,8 @@
 #
 # -B measures what is built in DIR, as it is; without it, build/release is built first. --quick takes a minute or
 # two, the whole about eight. Sections: computation memory generations start
-# store; on a mesh of three peers: remote-start replication recovery migration links idle.
+# store; on a mesh of three peers: remote-start replication recovery migration links idle; rings (beside OpenMPI's
+# shared memory where mpicc was installed when this was built: openmpi-bin, libopenmpi-dev).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -20,7 +21,7 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         -h | --help)
-            sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
             exit 0
             ;;
         *) options+=("$1") ;;

@@ -32,6 +32,7 @@ libpng-dev            # the Mandelbrot kernel's picture
 nlohmann-json3-dev    # --json
 libgtest-dev          # tests
 libbenchmark-dev      # benchmarks
+spin                  # checks the protocols' models
 musl-tools            # static programs: the sandbox's init, and tests of programs without ld.so
 util-linux            # unshare, setarch, flock
 procps                # tests look at processes

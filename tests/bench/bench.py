@@ -16,9 +16,10 @@ import time
 
 import measures
 import mesh
+import rings
 from runs import Failed, Tools
 
-SECTIONS = {**measures.SECTIONS, **mesh.SECTIONS}
+SECTIONS = {**measures.SECTIONS, **mesh.SECTIONS, **rings.SECTIONS}
 
 
 def first_value(path, key):

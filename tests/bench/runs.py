@@ -72,6 +72,9 @@ class Tools:
     def program(self, name):
         return str(self.programs / name)
 
+    def has_program(self, name):
+        return os.access(self.program(name), os.X_OK)
+
     def run(self, command, check=True, timeout=600, environment=None):
         """Runs to the end; output as text."""
         done = subprocess.run(command, cwd=self.work, env=environment or self.environment,

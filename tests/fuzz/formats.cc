@@ -9,6 +9,7 @@ const std::vector<Format>& formats() {
         add_generation_formats(made);
         add_file_formats(made);
         add_run_formats(made);
+        add_ring_formats(made);
         return made;
     }();
     return kAll;

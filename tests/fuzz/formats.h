@@ -32,6 +32,7 @@ void add_link_formats(std::vector<Format>& all);
 void add_generation_formats(std::vector<Format>& all);
 void add_file_formats(std::vector<Format>& all);
 void add_run_formats(std::vector<Format>& all);
+void add_ring_formats(std::vector<Format>& all);
 
 template <typename Value, typename Encode, typename Decode>
 Format format_of(std::string name, const Value& sample, Encode encode, Decode decode) {

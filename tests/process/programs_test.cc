@@ -63,7 +63,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values("cxx_threads", "deleted_alias", "deleted_file", "epoll",
                                      "file_writes", "fork_tree", "interleave", "large_memory",
                                      "memfd", "mmap_private", "mmap_shared", "monotonic", "pipes",
-                                     "segfault", "shared_descriptors", "signal_queue",
+                                     "rings", "segfault", "shared_descriptors", "signal_queue",
                                      "static_counter", "threads_futex", "timers", "unix_sockets"),
                      testing::Values(Victim::kRoot, Victim::kInit, Victim::kExecutor)),
     parameter_name);
@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
     Root, ProgramsOfOrdinaryUser,
     testing::Combine(testing::Values("cxx_threads", "deleted_alias", "deleted_file", "epoll",
                                      "file_writes", "fork_tree", "interleave", "large_memory",
-                                     "mmap_private", "mmap_shared", "monotonic", "pipes",
+                                     "mmap_private", "mmap_shared", "monotonic", "pipes", "rings",
                                      "segfault", "shared_descriptors", "signal_queue",
                                      "static_counter", "threads_futex", "timers", "unix_sockets"),
                      testing::Values(Victim::kRoot)),
