@@ -37,21 +37,22 @@ Result<ChunkId> parse_chunk_id(const std::string& text) {
 }
 
 Json to_json(const GenerationRecord& record) {
-    return {{"type", "generation"},
-            {"generation", record.generation},
-            {"epoch", record.epoch},
-            {"predecessor", record.predecessor},
-            {"manifest", record.manifest.to_string()},
-            {"output", record.output_bytes},
-            {"input", record.input_bytes},
-            {"signals", record.input_signals},
-            {"pause_us", record.pause_us},
-            {"cut_us", record.cut_us},
-            {"bytes_new", record.bytes_new},
-            {"bytes_total", record.bytes_total},
-            {"unix_ms", record.unix_ms},
-            {"catalog", record.catalog_bytes},
-            {"calls", record.calls}};
+    Json json = {{"type", "generation"},
+                 {"generation", record.generation},
+                 {"epoch", record.epoch},
+                 {"predecessor", record.predecessor},
+                 {"manifest", record.manifest.to_string()},
+                 {"output", record.output_bytes},
+                 {"input", record.input_bytes},
+                 {"signals", record.input_signals},
+                 {"pause_us", record.pause_us},
+                 {"cut_us", record.cut_us},
+                 {"bytes_new", record.bytes_new},
+                 {"bytes_total", record.bytes_total},
+                 {"unix_ms", record.unix_ms},
+                 {"catalog", record.catalog_bytes}};
+    if (record.calls != 0) json["calls"] = record.calls;
+    return json;
 }
 
 /// Throws what the parser throws.

@@ -14,14 +14,11 @@
 // which must not bring a C++ library along.
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+
+#include "dsm/base/futex.h"
 
 namespace ppdsm::link {
 
@@ -54,17 +51,6 @@ static_assert(sizeof(std::atomic<std::uint32_t>) == 4);
 /// Rounded up to whole pages: the size of the file.
 inline constexpr std::uint64_t kPageFileBytes = (sizeof(CallPage) + 4095) / 4096 * 4096;
 
-/// Sleeps while the word has that value, at most so long; may return early.
-inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value,
-                       std::int64_t most_ns) {
-    timespec limit{most_ns / 1'000'000'000, most_ns % 1'000'000'000};
-    ::syscall(SYS_futex, &word, FUTEX_WAIT, value, &limit, nullptr, 0);
-}
-
-inline void futex_wake(std::atomic<std::uint32_t>& word) {
-    ::syscall(SYS_futex, &word, FUTEX_WAKE, 0x7fffffff, nullptr, nullptr, 0);
-}
-
 /// Waits until the word is not (or, with `until`, is) the value, spinning first; false when `stop`
 /// says so. It looks at `stop` now and then even when nobody wakes it: who should have may be dead.
 template <class Done, class Stop>
@@ -81,7 +67,7 @@ bool await_word(std::atomic<std::uint32_t>& word, const Done& done, const Stop& 
         const std::uint32_t now = word.load(std::memory_order_acquire);
         if (done(now)) return true;
         if (stop()) return false;
-        futex_wait(word, now, kLookNs);
+        (void)futex_wait(word, now, Deadline::after_ns(kLookNs));
     }
 }
 

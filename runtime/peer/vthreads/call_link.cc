@@ -69,8 +69,8 @@ CallLink::~CallLink() {
         stopping_ = true;
     }
     answered_.notify_all();
-    link::futex_wake(mapping_->page->calls.written);
-    link::futex_wake(mapping_->page->answers.taken);
+    futex_wake(mapping_->page->calls.written);
+    futex_wake(mapping_->page->answers.taken);
     thread_.join();
 }
 
