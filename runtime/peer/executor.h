@@ -208,7 +208,8 @@ private:
     CommitState shown_commits_;
     FileView view_;
     std::unique_ptr<HostedLink> link_;  ///< Of a virtual thread.
-    bool must_apply_again_ = false;  ///< An earlier executor may have died in the middle of one.
+    std::uint64_t restored_calls_ = 0;  ///< That its process had made when it came here.
+    bool must_apply_again_ = false;     ///< An earlier executor may have died in the middle of one.
     std::uint64_t known_memory_kills_ = 0;  ///< As of the last checkpoint or start.
     LimitGroup limits_;  ///< Outlives the warden, in whose namespace its processes are.
     std::unique_ptr<WardenLink> warden_;

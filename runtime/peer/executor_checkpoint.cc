@@ -97,7 +97,8 @@ void Executor::on_frozen() {
     cut_.input_bytes = consumed.value_or(0);
     cut_.output_bytes = output_.size_bytes();
     cut_.input_signals = input_.signal_count();
-    cut_.calls = link_ ? link_->answered_calls() : 0;
+    // The link has seen none before the first that comes after a restore.
+    cut_.calls = link_ ? std::max(restored_calls_, link_->answered_calls()) : 0;
     cut_.terminal = setup_.record.terminal;
     if (!cut_.terminal) cut_.stdio_keys = streams_.keys();
     const Status layers =

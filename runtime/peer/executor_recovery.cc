@@ -103,6 +103,7 @@ Status Executor::spawn_warden() {
 Status Executor::start_afresh() {
     phase_ = Phase::kStarting;
     if (link_) link_->detach();
+    restored_calls_ = 0;
     PPDSM_TRY(roll_output_back(0));
     PPDSM_ASSIGN(view_, fresh_view());
     PPDSM_TRY(make_mount_points(view_));
@@ -244,6 +245,7 @@ void Executor::end_job(const std::function<void()>& done) {
 void Executor::restore(const GenerationRecord& record) {
     restoring_ = record;
     if (link_) link_->detach();
+    restored_calls_ = record.calls;
     if (!setup_.criu) {
         return fail_run(Error(Code::kUnsupported, "cannot restore: " + setup_.criu_problem));
     }

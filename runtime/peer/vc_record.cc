@@ -15,8 +15,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(VcRecord, id, name, program, arg
                                                 created_unix_ms, terminal, detached, host_network,
                                                 require_checkpoints, recover, output, files,
                                                 checkpoint_every_ms, timeout_ms, memory_bytes, cpus,
-                                                keep_generations, hostname, on, replicas,
-                                                thread, computer)
+                                                keep_generations, hostname, on, replicas, thread,
+                                                computer)
 
 namespace {
 
@@ -42,7 +42,10 @@ bool uses_header(const std::string& program) {
     const Result<Bytes> bytes = read_file(program, kMostBytes);
     if (!bytes) return false;
     const std::string_view text = as_text(*bytes);
-    return text.starts_with("\x7F""ELF") && text.find("ppdsm_runtime") != std::string_view::npos;
+    return text.starts_with(
+               "\x7F"
+               "ELF") &&
+           text.find("ppdsm_runtime") != std::string_view::npos;
 }
 
 std::string encode_record(const VcRecord& record) {

@@ -105,6 +105,24 @@ TEST_F(MeshThreads, MoveWhileTheySpeak) {
     expect_answer(plain, exec->wait(kDeadline));
 }
 
+/// What a checkpoint says of the calls made must hold where none has been made since the last
+/// return.
+TEST_F(MeshThreads, MoveAgainWithoutHavingAskedForAnything) {
+    start_mesh();
+    Arguments options = often();
+    options.insert(options.end(), {"--on", "b"});
+    const auto exec = start_exec(options, behave("compute"), directory("work"));
+    ASSERT_TRUE(wait_for_threads(2));
+    for (const char* target : {"c", "a", "b"}) {
+        const std::uint64_t before = threads()["job/2"].generation;
+        const Outcome moved = run_ppdsm({"migrate", "job/2", "--to", target});
+        ASSERT_EQ(moved.exit_code, 0) << moved.err;
+        ASSERT_TRUE(wait_until([&] { return threads()["job/2"].generation > before + 2; }));
+    }
+    const Outcome outcome = exec->wait(kDeadline);
+    EXPECT_EQ(outcome.out, "right\n") << outcome.err;
+}
+
 TEST_F(MeshThreads, TellWhatBecameOfThoseThatDidNotReturn) {
     start_mesh();
     const Outcome outcome = run_exec({"--on", "b"}, behave("failures"), directory("work"));

@@ -47,7 +47,18 @@ void RecoveryTest::wait_a_while(ChildProcess& process, double longest_s) {
 }
 
 void RecoveryTest::kill_inside(const Job& job, Victim victim, const Reference& plain) {
-    const fs::path work = directory("work"), events = world() / "events.jsonl";
+    // A fast machine may end a job before its first checkpoint is there: that shows nothing.
+    constexpr int kTries = 5;
+    std::size_t kills = 0;
+    for (int i = 0; i < kTries && kills == 0 && !HasFailure(); ++i) {
+        kills = kill_inside_once(job, victim, plain, std::to_string(i));
+    }
+    EXPECT_GE(kills, 1U) << "nothing was killed: the job is too short";
+}
+
+std::size_t RecoveryTest::kill_inside_once(const Job& job, Victim victim, const Reference& plain,
+                                           const std::string& label) {
+    const fs::path work = directory("work" + label), events = world() / ("events" + label);
     if (job.prepare) job.prepare(work);
     hand_over(work);
     Arguments options = kCheckpointOften;
@@ -74,9 +85,9 @@ void RecoveryTest::kill_inside(const Job& job, Victim victim, const Reference& p
         if (state != 0 && state != 'Z' && kill(pid, SIGKILL) == 0) ++kills;
     }
     const Outcome outcome = exec->wait(kDeadline);
-    EXPECT_GE(kills, 1U) << "nothing was killed: the job is too short";
     EXPECT_GE(count_events(events, "restored"), std::min<std::size_t>(kills, 1));
     expect_same(plain, outcome, work);
+    return kills;
 }
 
 bool RecoveryTest::kill_executor_once(const std::string& vc, ChildProcess& executor,

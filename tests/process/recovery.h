@@ -41,6 +41,9 @@ private:
     };
     Reference run_undisturbed(const Job& job);
     void kill_inside(const Job& job, Victim victim, const Reference& plain);
+    /// How often it was killed.
+    std::size_t kill_inside_once(const Job& job, Victim victim, const Reference& plain,
+                                 const std::string& label);
     void kill_executor(const Job& job, const Reference& plain);
     /// Kills the executor of the VC after a random while; false when the program has ended before.
     bool kill_executor_once(const std::string& vc, ChildProcess& executor, double longest_s);

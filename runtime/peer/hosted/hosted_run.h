@@ -123,7 +123,8 @@ private:
     std::optional<OutputLog> output_;
     std::deque<Proposal> proposals_;
     std::deque<Outgoing> outbox_;
-    std::vector<Outgoing> call_;  ///< The parts of a virtual thread's call that waits for its answer.
+    std::vector<Outgoing>
+        call_;  ///< The parts of a virtual thread's call that waits for its answer.
     std::uint64_t sent_output_bytes_ = 0;
     std::uint64_t released_bytes_ = 0;  ///< Without checkpoints: to be told up to here.
     std::uint64_t given_input_bytes_ = 0;

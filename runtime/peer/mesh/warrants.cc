@@ -12,15 +12,13 @@ namespace {
 
 /// "ppdsm warrant 1", a zero, the VC's id, a zero, the deployer's id, the bearer's.
 Bytes signed_bytes(const Warrant& warrant) {
-    Bytes bytes;
-    const auto put = [&](ByteView part) { bytes.insert(bytes.end(), part.begin(), part.end()); };
-    put(as_bytes("ppdsm warrant 1"));
-    bytes.push_back(0);
-    put(as_bytes(warrant.vc));
-    bytes.push_back(0);
-    put(warrant.deployer.bytes);
-    put(warrant.bearer.bytes);
-    return bytes;
+    std::string text = "ppdsm warrant 1";
+    text += '\0';
+    text += warrant.vc;
+    text += '\0';
+    text += as_text(warrant.deployer.bytes);
+    text += as_text(warrant.bearer.bytes);
+    return {text.begin(), text.end()};
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ struct Fields {
 
 template <typename Number>
 void put(Bytes& bytes, Number number) {
-    const auto* begin = reinterpret_cast<const std::uint8_t*>(&number);
-    bytes.insert(bytes.end(), begin, begin + sizeof number);
+    const std::size_t at = bytes.size();
+    bytes.resize(at + sizeof number);
+    std::memcpy(bytes.data() + at, &number, sizeof number);
 }
 
 template <typename Number>

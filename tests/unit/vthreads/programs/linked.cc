@@ -113,6 +113,20 @@ int print(ppdsm::VirtualComputer& vc) {
     return 0;
 }
 
+/// Some seconds in which it asks for nothing.
+std::uint64_t count_up(std::uint64_t limit) {
+    volatile std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < limit; ++i) sum = sum + i;
+    return sum;
+}
+
+int compute(ppdsm::VirtualComputer& vc) {
+    const std::uint64_t limit = 40'000'000'000;  // The sum wraps, here and there alike.
+    auto thread = vc.spawn(count_up, limit);
+    std::printf("%s\n", thread.get() == limit / 2 * (limit - 1) ? "right" : "wrong");
+    return 0;
+}
+
 int many(ppdsm::VirtualComputer& vc) {
     std::vector<ppdsm::VirtualThread<std::string>> threads;
     for (int i = 0; i < 20; ++i) threads.push_back(vc.spawn(who, i));
@@ -132,6 +146,7 @@ int main(int argc, char** argv) {
     if (what == "deadlock") return deadlock(vc);
     if (what == "partials") return partials(vc);
     if (what == "many") return many(vc);
+    if (what == "compute") return compute(vc);
     if (what == "print") return print(vc);
     return 2;
 }
