@@ -130,7 +130,8 @@ const std::vector<ThirdParty>& third_parties() {
         {"pipeline",
          {"sh", "seq", "sort", "awk", "tee", "md5sum"},
          {"sh", "-c",
-          "for i in 1 2 3 4 5 6; do seq 1 1000000 | sort -S 4M -r | awk '{ s = (s * 3 + $1) % 1000003; "
+          "for i in 1 2 3 4 5 6; do seq 1 1000000 | sort -S 4M -r | awk '{ s = (s * 3 + $1) % "
+          "1000003; "
           "print s, $1 }' | tee part-$i | md5sum; done; wc -c part-1; exit 6"},
          {}},
         {"gcc",
