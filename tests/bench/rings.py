@@ -15,8 +15,9 @@ def rings(tools, quick):
     variants = [("ring", [tools.program("ring_bench"), "ring"]),
                 ("raw", [tools.program("ring_bench"), "raw"])]
     if tools.has_program("mpi_bench"):
-        # As root MPI wants to be told that this is meant. It pins its processes, as ring_bench does.
-        variants.append(("mpi", ["mpirun", "--allow-run-as-root", "-np", "2",
+        # As root MPI wants to be told that this is meant. It pins its processes, as ring_bench does. In a
+        # session of its own, since mpirun stops itself in the background of a terminal.
+        variants.append(("mpi", ["setsid", "--wait", "mpirun", "--allow-run-as-root", "-np", "2",
                                  tools.program("mpi_bench")]))
     else:
         print("rings: NOT compared with OpenMPI: mpicc was not there when this was built "
@@ -24,7 +25,7 @@ def rings(tools, quick):
     figures = {name: {key: Figure(unit) for key, unit in UNITS.items()} for name, _ in variants}
     for number in range(3 if quick else 15):
         for name, command in rotated(variants, number):
-            for key, value in json.loads(tools.run(command).stdout).items():
+            for key, value in json.loads(tools.run(command, timeout=60).stdout).items():
                 figures[name][key].add(value)
     rows = []
     for key, what in NAMES.items():
